@@ -13,6 +13,8 @@
 //! the schedule function stores it word by word. Sizes and strides are in elements, never in bytes, unless the field says so.
 #![no_std]
 
+pub mod args;
+
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,0 +1,3 @@
+use super::kernel_args;
+
+kernel_args! {}
