@@ -1,0 +1,113 @@
+//! Element types.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! elem_types {
+    ($($(#[$doc:meta])* $variant:ident $name:literal $size:literal),* $(,)?) => {
+        /// The type of one element of a tensor; the same set as TensorFlow's `DataType`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Elem { $($(#[$doc])* $variant),* }
+
+        impl Elem {
+            /// All element types, in declaration order.
+            pub const ALL: &'static [Elem] = &[$(Elem::$variant),*];
+
+            /// Name in the text form.
+            pub fn name(self) -> &'static str {
+                match self { $(Elem::$variant => $name),* }
+            }
+
+            /// Bytes of one element in memory; 0 where elements have no fixed size (strings, handles).
+            pub fn size(self) -> usize {
+                match self { $(Elem::$variant => $size),* }
+            }
+        }
+    };
+}
+
+elem_types! {
+    Bool "bool" 1,
+    /// Stored one to a byte, sign-extended.
+    I4 "i4" 1,
+    I8 "i8" 1,
+    I16 "i16" 2,
+    I32 "i32" 4,
+    I64 "i64" 8,
+    /// Stored one to a byte.
+    U4 "u4" 1,
+    U8 "u8" 1,
+    U16 "u16" 2,
+    U32 "u32" 4,
+    U64 "u64" 8,
+    F8E4M3FN "f8e4m3fn" 1,
+    F8E5M2 "f8e5m2" 1,
+    F16 "f16" 2,
+    BF16 "bf16" 2,
+    F32 "f32" 4,
+    F64 "f64" 8,
+    C64 "c64" 8,
+    C128 "c128" 16,
+    QI8 "qi8" 1,
+    QU8 "qu8" 1,
+    QI16 "qi16" 2,
+    QU16 "qu16" 2,
+    QI32 "qi32" 4,
+    Str "string" 0,
+    /// A handle to state: a variable, table or queue.
+    Resource "resource" 0,
+    /// A value of a type of its own: a list, a dataset.
+    Variant "variant" 0,
+}
+
+impl Elem {
+    /// f16, bf16, f32, f64 and the 8-bit floats.
+    pub fn is_float(self) -> bool {
+        matches!(self, Elem::F8E4M3FN | Elem::F8E5M2 | Elem::F16 | Elem::BF16 | Elem::F32 | Elem::F64)
+    }
+
+    /// Signed or unsigned integers; not bool, not quantised.
+    pub fn is_int(self) -> bool {
+        self.is_signed_int() || self.is_unsigned_int()
+    }
+
+    pub fn is_signed_int(self) -> bool {
+        matches!(self, Elem::I4 | Elem::I8 | Elem::I16 | Elem::I32 | Elem::I64)
+    }
+
+    pub fn is_unsigned_int(self) -> bool {
+        matches!(self, Elem::U4 | Elem::U8 | Elem::U16 | Elem::U32 | Elem::U64)
+    }
+
+    pub fn is_complex(self) -> bool {
+        matches!(self, Elem::C64 | Elem::C128)
+    }
+
+    pub fn is_quantised(self) -> bool {
+        matches!(self, Elem::QI8 | Elem::QU8 | Elem::QI16 | Elem::QU16 | Elem::QI32)
+    }
+
+    /// Floats and integers: what has an order and arithmetic.
+    pub fn is_real(self) -> bool {
+        self.is_float() || self.is_int()
+    }
+
+    /// Elements of fixed size that compiled code can hold in memory.
+    pub fn is_plain(self) -> bool {
+        self.size() != 0
+    }
+}
+
+impl fmt::Display for Elem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Elem {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<Elem, ()> {
+        Elem::ALL.iter().copied().find(|e| e.name() == s).ok_or(())
+    }
+}
