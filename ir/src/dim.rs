@@ -358,6 +358,12 @@ fn exact_poly_quotient(a: &Dim, d: &Dim) -> Option<Dim> {
     None
 }
 
+impl Default for Dim {
+    fn default() -> Dim {
+        Dim::ZERO
+    }
+}
+
 impl From<i64> for Dim {
     fn from(c: i64) -> Dim {
         Dim(Repr::Const(c))
