@@ -1,0 +1,245 @@
+//! The pool of workers that kernels and fused loops share their chunks with.
+//!
+//! A job is a number of chunks; whoever is free claims the next one from one atomic word. The caller claims too and waits only for
+//! chunks that somebody has started, so a worker that the system put to sleep delays a job by one chunk at most.
+
+use graphc_abi::Body;
+use std::cell::UnsafeCell;
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::thread::{self, JoinHandle, Thread};
+
+/// Rounds that an idle worker polls before it sleeps: some tens of microseconds, the usual gap between two launches of a run.
+const SPINS: u32 = 4000;
+
+/// Bits of the claim word for the next chunk and for the number of chunks.
+const CHUNK_BITS: u32 = 24;
+const CHUNK_MASK: u64 = (1 << CHUNK_BITS) - 1;
+
+/// A cache line of its own, so that polling one field does not slow writes to another.
+#[repr(align(128))]
+struct Line<T>(T);
+
+#[derive(Clone, Copy)]
+struct Job {
+    body: Body,
+    data: *const c_void,
+}
+
+struct Shared {
+    /// `generation << 48 | chunks << 24 | next chunk`; nothing to do while `next == chunks`.
+    claim: Line<AtomicU64>,
+    done: Line<AtomicUsize>,
+    /// Written while nothing is claimable, read after a claim.
+    job: UnsafeCell<Job>,
+    /// Held by the caller whose job the pool works on.
+    busy: AtomicBool,
+    quit: AtomicBool,
+    asleep: Line<AtomicUsize>,
+}
+
+// SAFETY: `job` is written only by the holder of `busy` while no chunk can be claimed, and published by the release store to `claim`.
+unsafe impl Sync for Shared {}
+// SAFETY: a job's data outlives the job, by the contract of `Pool::parallel_for`.
+unsafe impl Send for Shared {}
+
+/// Persistent workers. `Pool::new(n)` computes on `n` threads, the caller's included.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    handles: Vec<Thread>,
+}
+
+unsafe extern "C" fn idle(_: *const c_void, _: usize, _: usize) {}
+
+impl Shared {
+    fn claim(&self) -> Option<usize> {
+        let mut word = self.claim.0.load(Acquire);
+        loop {
+            let (next, chunks) = (word & CHUNK_MASK, word >> CHUNK_BITS & CHUNK_MASK);
+            if next >= chunks {
+                return None;
+            }
+            match self.claim.0.compare_exchange_weak(word, word + 1, AcqRel, Acquire) {
+                Ok(_) => return Some(next as usize),
+                Err(w) => word = w,
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let word = self.claim.0.load(SeqCst);
+        word & CHUNK_MASK < word >> CHUNK_BITS & CHUNK_MASK
+    }
+
+    fn run(&self, chunk: usize, worker: usize) {
+        // SAFETY: the chunk was claimed and is not done, so the job is the one it belongs to and its caller is waiting.
+        unsafe {
+            let job = *self.job.get();
+            (job.body)(job.data, chunk, worker);
+        }
+        self.done.0.fetch_add(1, Release);
+    }
+
+    fn work(&self, worker: usize) {
+        let mut idle_rounds = 0;
+        while !self.quit.load(Relaxed) {
+            if let Some(chunk) = self.claim() {
+                self.run(chunk, worker);
+                idle_rounds = 0;
+            } else if idle_rounds < SPINS {
+                idle_rounds += 1;
+                std::hint::spin_loop();
+            } else {
+                self.asleep.0.fetch_add(1, SeqCst);
+                if !self.has_work() && !self.quit.load(SeqCst) {
+                    thread::park();
+                }
+                self.asleep.0.fetch_sub(1, SeqCst);
+                idle_rounds = 0;
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// A pool that computes on `threads` threads; with 0 or 1 it starts none.
+    pub fn new(threads: usize) -> Pool {
+        let shared = Arc::new(Shared {
+            claim: Line(AtomicU64::new(0)),
+            done: Line(AtomicUsize::new(0)),
+            job: UnsafeCell::new(Job { body: idle, data: ptr::null() }),
+            busy: AtomicBool::new(false),
+            quit: AtomicBool::new(false),
+            asleep: Line(AtomicUsize::new(0)),
+        });
+        let workers: Vec<_> = (1..threads)
+            .filter_map(|w| {
+                let shared = shared.clone();
+                thread::Builder::new().name(format!("graphc-{w}")).spawn(move || shared.work(w)).ok()
+            })
+            .collect();
+        let handles = workers.iter().map(|w| w.thread().clone()).collect();
+        Pool { shared, workers, handles }
+    }
+
+    /// Number of threads that compute, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `body` for each chunk, on this thread and the workers. While another caller's job runs, this one computes alone.
+    ///
+    /// # Safety
+    /// `body(data, chunk, worker)` may be called from any thread, at most once for each chunk, with distinct workers at one time.
+    pub unsafe fn run(&self, chunks: usize, body: Body, data: *const c_void) {
+        let s = &*self.shared;
+        let shared_out = chunks > 1 && (chunks as u64) <= CHUNK_MASK && !self.workers.is_empty();
+        if !shared_out || s.busy.swap(true, Acquire) {
+            for i in 0..chunks {
+                // SAFETY: by this function's contract.
+                unsafe { body(data, i, 0) };
+            }
+            return;
+        }
+        // SAFETY: `busy` is ours and every chunk of the last job is done, so no worker reads the job now.
+        unsafe { *s.job.get() = Job { body, data } };
+        s.done.0.store(0, Relaxed);
+        let generation = (s.claim.0.load(Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
+        s.claim.0.store(generation << (2 * CHUNK_BITS) | (chunks as u64) << CHUNK_BITS, SeqCst);
+        if s.asleep.0.load(SeqCst) > 0 {
+            self.handles.iter().take(chunks - 1).for_each(Thread::unpark);
+        }
+        while let Some(chunk) = s.claim() {
+            s.run(chunk, 0);
+        }
+        let mut spins = 0u32;
+        while s.done.0.load(Acquire) != chunks {
+            spins += 1;
+            if spins < 50_000 { std::hint::spin_loop() } else { thread::yield_now() }
+        }
+        s.busy.store(false, Release);
+    }
+
+    /// [`Pool::run`] in the form that compiled code calls.
+    ///
+    /// # Safety
+    /// `pool` points to a `Pool`; the rest as for [`Pool::run`].
+    pub unsafe extern "C" fn parallel_for(pool: *const c_void, chunks: usize, body: Body, data: *const c_void) {
+        // SAFETY: by this function's contract.
+        unsafe { (*(pool as *const Pool)).run(chunks, body, data) }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.quit.store(true, SeqCst);
+        self.handles.iter().for_each(Thread::unpark);
+        for w in self.workers.drain(..) {
+            // A worker ends only by returning: bodies do not unwind.
+            let _ = w.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    unsafe extern "C" fn mark(data: *const c_void, chunk: usize, worker: usize) {
+        // SAFETY: the tests below pass a slice of counters as long as there are chunks.
+        unsafe { (*(data as *const AtomicU32).add(chunk)).fetch_add(1 + 1000 * (worker > 7) as u32, SeqCst) };
+    }
+
+    fn counters(n: usize) -> Vec<AtomicU32> {
+        (0..n).map(|_| AtomicU32::new(0)).collect()
+    }
+
+    #[test]
+    fn every_chunk_runs_once() {
+        for threads in [1, 2, 5] {
+            let pool = Pool::new(threads);
+            assert_eq!(pool.threads(), threads);
+            for n in [0, 1, 2, 3, 64, 1000] {
+                for _ in 0..50 {
+                    let c = counters(n);
+                    // SAFETY: `mark` may run anywhere, and `c` has `n` counters.
+                    unsafe { pool.run(n, mark, c.as_ptr().cast()) };
+                    assert!(c.iter().all(|c| c.load(SeqCst) == 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn callers_on_many_threads_share_one_pool() {
+        let pool = Pool::new(3);
+        thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    for _ in 0..200 {
+                        let c = counters(17);
+                        // SAFETY: as above.
+                        unsafe { pool.run(17, mark, c.as_ptr().cast()) };
+                        assert!(c.iter().all(|c| c.load(SeqCst) == 1));
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn sleeping_workers_wake() {
+        let pool = Pool::new(2);
+        for _ in 0..3 {
+            thread::sleep(std::time::Duration::from_millis(5));
+            let c = counters(8);
+            // SAFETY: as above.
+            unsafe { pool.run(8, mark, c.as_ptr().cast()) };
+            assert!(c.iter().all(|c| c.load(SeqCst) == 1));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Makes the golden models of this folder with TensorFlow: a SavedModel each, and two input sets with what TensorFlow answers.
+
+    pip install tensorflow-cpu==2.21.0 && python make.py [NAME...]
+
+Seeds are fixed. The answers are computed without oneDNN, whose results differ. `basic_pitch` is not made here: it is the published
+model (see its NOTICE), run on noise by the same code: `python make.py basic_pitch`.
+"""
+import os
+import shutil
+import sys
+import zlib
+
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import numpy as np
+import keras
+import tensorflow as tf
+from keras import layers as L
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def generator(name, k=0):
+    return np.random.default_rng(zlib.crc32(name.encode()) + k)
+
+
+def randomise_statistics(model, rng):
+    """Gives batch normalisation the statistics that training would leave."""
+    for layer in model.layers:
+        if isinstance(layer, L.BatchNormalization):
+            n = layer.gamma.shape
+            layer.set_weights([rng.uniform(0.7, 1.3, n), rng.normal(0, 0.1, n), rng.normal(0, 0.1, n), rng.uniform(0.5, 1.5, n)])
+
+
+def answer(name, inputs):
+    """Writes io_K.npz for each input set: keys in/<name> and out/<name>."""
+    folder = os.path.join(HERE, name)
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph()) as session:
+        signature = v1.saved_model.load(session, ["serve"], os.path.join(folder, "saved_model")).signature_def["serving_default"]
+        outputs = {key: t.name for key, t in signature.outputs.items()}
+        for k, x in enumerate(inputs):
+            y = session.run(outputs, {signature.inputs[key].name: v for key, v in x.items()})
+            arrays = {f"in/{key}": v for key, v in x.items()} | {f"out/{key}": v for key, v in y.items()}
+            np.savez_compressed(os.path.join(folder, f"io_{k}.npz"), **arrays)
+
+
+def save(name, model, specs, inputs):
+    folder = os.path.join(HERE, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    serve = tf.function(lambda *a: {"output": model(list(a) if len(a) > 1 else a[0], training=False)}, input_signature=specs, autograph=False)
+    module = tf.Module()
+    module.variables_ = [v.value for v in model.variables]
+    module.serve = serve
+    tf.saved_model.save(module, os.path.join(folder, "saved_model"), signatures={"serving_default": serve})
+    os.remove(os.path.join(folder, "saved_model", "fingerprint.pb"))
+    answer(name, inputs)
+
+
+def mlp(name):
+    model = keras.Sequential([L.Input((64,)), L.Dense(128, "relu"), L.Dense(96, "tanh"), L.Dense(10, "softmax")])
+    x = [{"x": generator(name, k).normal(size=(b, 64)).astype("f")} for k, b in enumerate((1, 5))]
+    save(name, model, [tf.TensorSpec([None, 64], tf.float32, "x")], x)
+
+
+def small_cnn(name):
+    model = keras.Sequential([
+        L.Input((28, 28, 3)), L.Conv2D(24, 3, padding="same", use_bias=False), L.BatchNormalization(), L.ReLU(), L.MaxPooling2D(),
+        L.Conv2D(40, 3, strides=2, activation="silu"), L.AveragePooling2D(2), L.SeparableConv2D(48, 3, padding="same", activation="gelu"),
+        L.Conv2D(32, 3, dilation_rate=2, padding="same", activation="relu6"), L.Conv2DTranspose(16, 3, strides=2, padding="same"),
+        L.GlobalAveragePooling2D(), L.Dense(10, "softmax")])
+    randomise_statistics(model, generator(name, 9))
+    x = [{"x": generator(name, k).random((b, 28, 28, 3)).astype("f")} for k, b in enumerate((1, 5))]
+    save(name, model, [tf.TensorSpec([None, 28, 28, 3], tf.float32, "x")], x)
+
+
+def transformer(name, width=48, heads=4, blocks=2, vocabulary=200):
+    """Open batch and sequence length, a padding mask, pre- and post-normalisation."""
+    ids, mask = L.Input((None,), dtype="int32", name="ids"), L.Input((None,), dtype="int32", name="mask")
+    x = L.Embedding(vocabulary, width)(ids)
+    keep = L.Lambda(lambda m: m[:, None, :] > 0)(mask)
+    for k in range(blocks):
+        a = L.MultiHeadAttention(heads, width // heads)(x, x, attention_mask=keep)
+        x = L.LayerNormalization(epsilon=1e-6)(x + a)
+        x = x + L.Dense(width)(L.Dense(2 * width, "gelu" if k else "relu")(L.LayerNormalization()(x)))
+    model = keras.Model([ids, mask], L.Dense(7)(x))
+
+    def inputs(k, batch, length):
+        r = generator(name, k)
+        real = r.integers(1, length + 1, (batch, 1))
+        return {"ids": r.integers(0, vocabulary, (batch, length)).astype("i4"), "mask": (np.arange(length)[None] < real).astype("i4")}
+
+    specs = [tf.TensorSpec([None, None], tf.int32, n) for n in ("ids", "mask")]
+    save(name, model, specs, [inputs(0, 1, 9), inputs(1, 3, 21)])
+
+
+def recurrent(name):
+    """An LSTM and a GRU over 12 steps, unrolled: no loop in the graph."""
+    model = keras.Sequential([L.Input((12, 16)), L.LSTM(32, return_sequences=True, unroll=True), L.GRU(24, unroll=True), L.Dense(5, "sigmoid")])
+    x = [{"x": generator(name, k).normal(size=(b, 12, 16)).astype("f")} for k, b in enumerate((1, 4))]
+    save(name, model, [tf.TensorSpec([None, 12, 16], tf.float32, "x")], x)
+
+
+def basic_pitch(name):
+    x = [{"input_2": generator(name, k).normal(0, 0.1, (b, 43844, 1)).astype("f")} for k, b in enumerate((1, 2))]
+    answer(name, x)
+
+
+if __name__ == "__main__":
+    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent"]:
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(zlib.crc32(n.encode()) % 2**31)
+        globals()[n](n)
+        print(n)
