@@ -1,1 +1,3 @@
+//! Code generation for CPUs: plans to machine code.
 
+pub mod tape;

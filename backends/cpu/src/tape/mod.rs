@@ -1,0 +1,92 @@
+//! Code generation of fused loops.
+//!
+//! A [`Loop`] becomes one function of the module, of the form [`LoopFn`]:
+//!
+//! ```text
+//! extern "C" fn(ctx: *const Ctx, ptrs: *const *mut u8, dims: *const i64) -> i32
+//! ```
+//!
+//! `ptrs` are the base addresses of the loop's inputs and then of its outputs; the offsets of the accesses are added by the loop.
+//! `dims` are the values of the expressions of [`dim_words`], in that order; constant extents, strides and offsets are baked in.
+//! The result is 0 or a [`graphc_abi::Status`]. An output may be the same memory as an input that is walked in the same way.
+//!
+//! The function spreads its work over [`graphc_abi::Ctx::parallel_for`] when there is enough of it; its result does not depend on
+//! the number of threads.
+//!
+//! The imports of the emitted code are among [`graphc_kernels::symbols`].
+
+use cranelift_module::{FuncId, Module, ModuleError};
+use graphc_abi::Ctx;
+use graphc_ir::Dim;
+use graphc_kernels::tier::Tier;
+use graphc_passes::plan::Loop;
+use std::fmt;
+
+/// A compiled loop.
+pub type LoopFn = unsafe extern "C" fn(ctx: *const Ctx, ptrs: *const *mut u8, dims: *const i64) -> i32;
+
+/// Which variants of a loop are emitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Variants {
+    /// The one for [`graphc_kernels::tier::tier`] of this process; for code that runs here at once.
+    #[default]
+    Host,
+    /// All that the module's target can have; the choice is made at run time.
+    All,
+    /// One, whatever the machine that runs it has.
+    Only(Tier),
+}
+
+/// How loops are compiled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TapeOptions {
+    pub variants: Variants,
+}
+
+/// Why a loop cannot be compiled.
+#[derive(Debug)]
+pub enum TapeError {
+    /// The loop is malformed: what is wrong.
+    Invalid(String),
+    /// An operation or element type that has no code.
+    Unsupported(String),
+    /// The module refused a declaration or a function.
+    Module(Box<ModuleError>),
+}
+
+impl fmt::Display for TapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TapeError::Invalid(why) => write!(f, "malformed loop: {why}"),
+            TapeError::Unsupported(what) => write!(f, "no code for {what}"),
+            TapeError::Module(e) => write!(f, "code generation: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for TapeError {}
+
+impl From<ModuleError> for TapeError {
+    fn from(e: ModuleError) -> TapeError {
+        TapeError::Module(Box::new(e))
+    }
+}
+
+/// The expressions whose values a compiled loop reads from `dims`: the distinct extents, strides and offsets that are not constant, in
+/// order of first occurrence: extents, then for each input and each output its offset and strides.
+pub fn dim_words(l: &Loop) -> Vec<Dim> {
+    let mut words: Vec<Dim> = Vec::new();
+    let accesses = l.inputs.iter().chain(&l.outputs);
+    for d in l.extents.iter().chain(accesses.flat_map(|a| std::iter::once(&a.offset).chain(&a.strides))) {
+        if d.as_const().is_none() && !words.contains(d) {
+            words.push(d.clone());
+        }
+    }
+    words
+}
+
+/// Compiles `l` as function `symbol` (local to the module) of signature [`LoopFn`].
+pub fn define_loop<M: Module>(module: &mut M, l: &Loop, symbol: &str, opts: &TapeOptions) -> Result<FuncId, TapeError> {
+    let _ = (module, l, symbol, opts);
+    Err(TapeError::Unsupported("fused loops yet".into()))
+}
