@@ -5,9 +5,15 @@
 //! spread over threads through [`graphc_abi::Ctx::parallel`] only, and give the same result at every number of threads. The
 //! instruction set is chosen at run time, see [`tier`].
 
+pub mod conv;
 pub mod data;
+pub mod epilogue;
 pub mod math;
+pub mod matrix;
+pub mod pack;
 pub mod rows;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tier;
 
 /// A symbol of the library and its address, for a process that resolves calls itself.
@@ -34,5 +40,5 @@ pub(crate) use {last_segment, symbol_list};
 
 /// All symbols of the library.
 pub fn symbols() -> impl Iterator<Item = &'static Symbol> {
-    [math::SYMBOLS, rows::SYMBOLS, data::SYMBOLS].into_iter().flatten()
+    [conv::SYMBOLS, math::SYMBOLS, matrix::SYMBOLS, rows::SYMBOLS, data::SYMBOLS].into_iter().flatten()
 }

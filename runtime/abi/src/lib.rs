@@ -85,6 +85,9 @@ pub enum Status {
     Host = 6,
 }
 
+// SAFETY: the runtime keeps what it points at valid for the run, and each worker touches its own scratch only.
+unsafe impl Sync for Ctx {}
+
 impl Ctx {
     /// True when another thread asked for the run to stop.
     ///
@@ -127,12 +130,14 @@ impl Ctx {
 /// Entry of a compiled function.
 ///
 /// `inputs`, `outputs`: one data pointer each, in signature order; `arena`: as large as the plan says for these `syms`;
-/// `weights`: the packed constants; `syms`: one value for each symbol of the signature.
+/// `weights`: the packed constants; `vars`: where each variable of the module lies, by its number; `syms`: one value for each symbol of
+/// the signature. Variables that the function does not use may be null, and so may `vars` if it uses none.
 pub type Entry = unsafe extern "C" fn(
     ctx: *const Ctx,
     inputs: *const *const u8,
     outputs: *const *mut u8,
     arena: *mut u8,
     weights: *const u8,
+    vars: *const *mut u8,
     syms: *const i64,
 ) -> i32;

@@ -1,0 +1,321 @@
+//! `gc_conv2d_f32`.
+//!
+//! A pointwise convolution is a plain product. Otherwise a table holds, for each row of a block and each tap, a pointer to the
+//! tap's channels (or to zeros), and serves all panels of weights. With few channels the taps of one kernel row, which are
+//! contiguous in the image, count as one; lines that the kernel overhangs are copied with their padding first.
+
+use super::{Scratch, bytes_of};
+use crate::epilogue::Epilogue;
+use crate::matrix::gemm::{or, run, sizes};
+use crate::matrix::product::{Product, Split, row_tiles};
+use crate::matrix::tile::micro;
+use crate::pack::{PANEL_WIDTHS, packed_len, panels};
+use core::ops::Range;
+use graphc_abi::args::matrix::Conv2dArgs;
+use graphc_abi::{Ctx, SCRATCH_BYTES, Status};
+
+/// Channels up to which the taps of a kernel row are read as one run.
+const MAX_RUN_CHANNELS: usize = 24;
+/// Bytes of a pointer table, of the image part that a block of rows reads, and of padded lines.
+const TABLE_BYTES: usize = 192 << 10;
+const IMAGE_BYTES: usize = 400 << 10;
+const LINES_BYTES: usize = 512 << 10;
+
+struct Conv {
+    in_h: usize,
+    in_w: usize,
+    /// Channels of a group.
+    c: usize,
+    ldx: usize,
+    out_h: usize,
+    out_w: usize,
+    k: [usize; 2],
+    stride: [usize; 2],
+    dil: [usize; 2],
+    pad: [usize; 2],
+    /// The product of a group, from row 0 on; its left operand is the image.
+    product: Product,
+}
+
+// SAFETY: as `Product`.
+unsafe impl Sync for Conv {}
+
+/// See [`Conv2dArgs`].
+///
+/// # Safety
+/// The context and the arguments are those of the calling convention.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gc_conv2d_f32(ctx: *const Ctx, args: *const Conv2dArgs) -> i32 {
+    // SAFETY: by the contract.
+    let (ctx, g) = unsafe { (&*ctx, &*args) };
+    // SAFETY: by the contract.
+    match unsafe { convolve(ctx, g) } {
+        Some(()) => Status::Ok as i32,
+        None => Status::InvalidShape as i32,
+    }
+}
+
+unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs) -> Option<()> {
+    let [batch, in_h, in_w, in_c, out_h, out_w, out_c] = sizes([g.batch, g.in_h, g.in_w, g.in_c, g.out_h, g.out_w, g.out_c])?;
+    let [k_h, k_w, stride_h, stride_w, dil_h, dil_w] = sizes([g.k_h, g.k_w, g.stride_h, g.stride_w, g.dil_h, g.dil_w])?;
+    let [pad_top, pad_left, groups, nr, ldx, ldc, ldr] = sizes([g.pad_top, g.pad_left, g.groups, g.nr, g.ldx, g.ldc, g.ldr])?;
+    let (groups, ldx, ldc, ldr) = (or(groups, 1), or(ldx, in_c), or(ldc, out_c), or(ldr, out_c));
+    let (dil_h, dil_w, stride_h, stride_w) = (or(dil_h, 1), or(dil_w, 1), or(stride_h, 1), or(stride_w, 1));
+    if !PANEL_WIDTHS.contains(&nr) || in_c % groups != 0 || out_c % groups != 0 {
+        return None;
+    }
+    let epilogue = Epilogue::new(g.bias, g.residual, ldr, g.residual_after, g.act, g.act_lo, g.act_hi)?;
+    let (c, n, rows) = (in_c / groups, out_c / groups, batch * out_h * out_w);
+    if rows == 0 || n == 0 {
+        return Some(());
+    }
+    let k = k_h * k_w * c;
+    let product = Product {
+        a: g.x,
+        lda: ldx,
+        table: core::ptr::null(),
+        runs: 1,
+        steps: c,
+        b: g.w,
+        nr,
+        ldb: nr,
+        panel_stride: k * nr,
+        c: g.y,
+        ldc,
+        n,
+        accumulate: false,
+        last: true,
+        epilogue,
+    };
+    let of_group = |i: usize| product.of_group(i, c, packed_len(k, n, nr));
+    let pointwise = [k_h, k_w, stride_h, stride_w] == [1; 4] && pad_top == 0 && pad_left == 0 && (in_h, in_w) == (out_h, out_w);
+    if pointwise {
+        // SAFETY: by the contract.
+        unsafe { run(ctx, rows, n, nr, k, groups, &of_group) };
+        return Some(());
+    }
+    let (stride, dil, pad) = ([stride_h, stride_w], [dil_h, dil_w], [pad_top, pad_left]);
+    let conv = Conv { in_h, in_w, c, ldx, out_h, out_w, k: [k_h, k_w], stride, dil, pad, product };
+    let work = rows.saturating_mul(n).saturating_mul(k);
+    let split = Split::new(ctx.threads, rows, panels(n, nr), work.saturating_mul(groups), groups);
+    let lines = Lines::new(&conv, groups);
+    // The pointers of one pixel at least, and a row of zeros.
+    if bytes_of::<*const f32>(k_h.saturating_mul(k_w)).saturating_add(bytes_of::<f32>(c)) > SCRATCH_BYTES {
+        return None;
+    }
+    // SAFETY: chunks compute disjoint parts; each worker has its own scratch.
+    unsafe {
+        ctx.parallel(split.parts() * groups, &|chunk, worker| {
+            let group = chunk / split.parts();
+            let (rows, panels) = split.part(chunk % split.parts());
+            let conv = conv.with(of_group(group));
+            let scratch = Scratch::new(ctx.scratch_of(worker));
+            match &lines {
+                Some(lines) => lines.part(&conv, rows, panels, scratch),
+                None => conv.part(rows, panels, scratch),
+            }
+        })
+    }
+    Some(())
+}
+
+impl Product {
+    /// The product of group `i`, with `c` input channels and `w` floats of weights a group.
+    fn of_group(&self, i: usize, c: usize, w: usize) -> Product {
+        let col = i * self.n;
+        let (a, b) = (self.a.wrapping_add(i * c), self.b.wrapping_add(i * w));
+        Product { a, b, c: self.c.wrapping_add(col), epilogue: self.epilogue.at(0, col), ..*self }
+    }
+}
+
+impl Conv {
+    fn with(&self, product: Product) -> Conv {
+        Conv { product, ..*self }
+    }
+
+    /// Computes a range of output pixels and panels.
+    unsafe fn part(&self, rows: Range<usize>, panels: Range<usize>, mut scratch: Scratch) {
+        let taps = self.k[0] * self.k[1];
+        let max_rows = micro(self.product.nr).max_rows();
+        // SAFETY: the scratch is this worker's.
+        let zeros = unsafe { scratch.zeros(self.c) };
+        let footprint = 4 * self.c * self.stride[0] * self.stride[1];
+        let weights = 4 * panels.len() * self.product.panel_stride;
+        let by_image = IMAGE_BYTES / footprint.max(1);
+        // Heavy weights are worth more rows than the cache holds of the image.
+        let wanted = if weights > IMAGE_BYTES { by_image.max(784) } else { by_image };
+        let by_table = TABLE_BYTES.max(8 * taps * 56) / (8 * taps).max(1);
+        let block = wanted.min(by_table).max(max_rows).min(scratch.left / (8 * taps).max(1)).min(rows.len());
+        let table = scratch.take::<*const f32>(block * taps);
+        for (first, count) in row_tiles(rows.len(), block) {
+            let first = rows.start + first;
+            // SAFETY: the table has room for a block; pixels and taps are within the image or replaced by zeros.
+            unsafe {
+                self.fill(table, first, count, max_rows, zeros);
+                let p = &self.product;
+                let product = Product {
+                    table,
+                    runs: taps,
+                    steps: self.c,
+                    c: p.c.wrapping_add(first * p.ldc),
+                    epilogue: p.epilogue.at(first, 0),
+                    ..*p
+                };
+                product.multiply(count, panels.clone());
+            }
+        }
+    }
+
+    /// The pointers of output pixels `first..first + count`, tile by tile.
+    unsafe fn fill(&self, mut table: *mut *const f32, first: usize, count: usize, max_rows: usize, zeros: *const f32) {
+        let (mut ox, mut oy, mut image) = (first % self.out_w, first / self.out_w % self.out_h, first / self.out_w / self.out_h);
+        for (_, rows) in row_tiles(count, max_rows) {
+            for i in 0..rows {
+                let mut at = table.wrapping_add(i);
+                let x0 = (ox * self.stride[1]) as isize - self.pad[1] as isize;
+                for ky in 0..self.k[0] {
+                    let y = (oy * self.stride[0] + ky * self.dil[0]).wrapping_sub(self.pad[0]);
+                    let line = if y < self.in_h {
+                        self.product.a.wrapping_add((image * self.in_h + y) * self.in_w * self.ldx)
+                    } else {
+                        core::ptr::null()
+                    };
+                    for kx in 0..self.k[1] {
+                        let x = (x0 + (kx * self.dil[1]) as isize) as usize;
+                        let inside = x < self.in_w && !line.is_null();
+                        // SAFETY: one of `rows * taps` pointers of the tile.
+                        unsafe { *at = if inside { line.wrapping_add(x * self.ldx) } else { zeros } };
+                        at = at.wrapping_add(rows);
+                    }
+                }
+                ox += 1;
+                if ox == self.out_w {
+                    ox = 0;
+                    oy += 1;
+                    if oy == self.out_h {
+                        oy = 0;
+                        image += 1;
+                    }
+                }
+            }
+            table = table.wrapping_add(rows * self.k[0] * self.k[1]);
+        }
+    }
+}
+
+/// Convolution of images with few channels, a kernel row a run.
+struct Lines {
+    /// Pixels of a line with its padding; 0 where lines are read in place.
+    padded: usize,
+    /// Output lines of a block.
+    lines: usize,
+    /// Lengths of a block's table and of its copied lines.
+    table: usize,
+    copies: usize,
+}
+
+impl Lines {
+    /// `None` where the convolution does not qualify.
+    fn new(conv: &Conv, groups: usize) -> Option<Lines> {
+        let [k_h, k_w] = conv.k;
+        if groups != 1 || conv.dil[1] != 1 || conv.ldx != conv.c || conv.c > MAX_RUN_CHANNELS || k_w == 1 {
+            return None;
+        }
+        let reach = (conv.out_w - 1) * conv.stride[1] + k_w;
+        let padded = if conv.pad[1] == 0 && reach <= conv.in_w { 0 } else { reach.max(conv.pad[1] + conv.in_w) };
+        let line = 4 * padded * conv.c;
+        let span = (k_h - 1) * conv.dil[0] + 1;
+        // Input lines that fit, less those that the first output line needs.
+        let spare = if line == 0 { usize::MAX } else { (LINES_BYTES / line).checked_sub(span)? };
+        let by_image = IMAGE_BYTES / (4 * conv.in_w * conv.c * conv.stride[0]).max(1);
+        let by_table = TABLE_BYTES / (8 * k_h * conv.out_w).max(1);
+        let lines = (spare / conv.stride[0]).min(by_image).min(by_table).max(1);
+        let (table, copies) = (lines * conv.out_w * k_h, padded * conv.c * (lines * conv.stride[0] + span));
+        let bytes =
+            bytes_of::<*const f32>(table).saturating_add(bytes_of::<f32>(copies)).saturating_add(bytes_of::<f32>(k_w * conv.c));
+        (bytes <= SCRATCH_BYTES).then_some(Lines { padded, lines, table, copies })
+    }
+
+    unsafe fn part(&self, conv: &Conv, rows: Range<usize>, panels: Range<usize>, mut scratch: Scratch) {
+        let [k_h, k_w] = conv.k;
+        let max_rows = micro(conv.product.nr).max_rows();
+        let pixels = conv.out_w * conv.out_h;
+        let run = k_w * conv.c;
+        // SAFETY: the scratch is this worker's.
+        let zeros = unsafe { scratch.zeros(run) };
+        let table = scratch.take::<*const f32>(self.table);
+        let copies = scratch.take::<f32>(self.copies);
+        let mut first = rows.start;
+        while first < rows.end {
+            let (image, oy) = (first / pixels, first / conv.out_w % conv.out_h);
+            // To the end of the part, of the image, or of the block's last line.
+            let end = rows.end.min((image + 1) * pixels).min((image * conv.out_h + oy + self.lines) * conv.out_w);
+            let count = end - first;
+            // SAFETY: `new` made sure that the lines and pointers of a block fit; see `Conv::part`.
+            unsafe {
+                let source = self.lines_of(conv, image, oy, (end - 1) / conv.out_w % conv.out_h, copies);
+                let mut at = table;
+                let mut row = first;
+                for (_, rows) in row_tiles(count, max_rows) {
+                    for i in 0..rows {
+                        let (oy, ox) = (row / conv.out_w % conv.out_h, row % conv.out_w);
+                        for ky in 0..k_h {
+                            let y = (oy * conv.stride[0] + ky * conv.dil[0]).wrapping_sub(conv.pad[0]);
+                            *at.add(ky * rows + i) = if y < conv.in_h {
+                                source
+                                    .base
+                                    .wrapping_offset((y as isize - source.first as isize) * source.stride as isize)
+                                    .wrapping_add(ox * conv.stride[1] * conv.c)
+                            } else {
+                                zeros
+                            };
+                        }
+                        row += 1;
+                    }
+                    at = at.add(rows * k_h);
+                }
+                let p = &conv.product;
+                let product = Product {
+                    table,
+                    runs: k_h,
+                    steps: run,
+                    c: p.c.wrapping_add(first * p.ldc),
+                    epilogue: p.epilogue.at(first, 0),
+                    ..*p
+                };
+                product.multiply(count, panels.clone());
+            }
+            first = end;
+        }
+    }
+
+    /// The input lines that output lines `from..=to` of an image read, copied with their padding where that is needed.
+    unsafe fn lines_of(&self, conv: &Conv, image: usize, from: usize, to: usize, copies: *mut f32) -> Source {
+        let line = conv.in_w * conv.c;
+        let base = conv.product.a.wrapping_add(image * conv.in_h * line);
+        if self.padded == 0 {
+            return Source { base, first: 0, stride: line };
+        }
+        let stride = self.padded * conv.c;
+        let first = (from * conv.stride[0]).saturating_sub(conv.pad[0]);
+        let last = (to * conv.stride[0] + (conv.k[0] - 1) * conv.dil[0] + 1).saturating_sub(conv.pad[0]).min(conv.in_h);
+        let left = conv.pad[1] * conv.c;
+        for y in first..last {
+            // SAFETY: lines of the image, and of the copies, which have room for these.
+            unsafe {
+                let to = copies.add((y - first) * stride);
+                to.write_bytes(0, left);
+                core::ptr::copy_nonoverlapping(base.add(y * line), to.add(left), line);
+                to.add(left + line).write_bytes(0, stride - left - line);
+            }
+        }
+        Source { base: copies, first, stride }
+    }
+}
+
+/// Lines of an image: line `y` starts at `base + (y - first) * stride`.
+struct Source {
+    base: *const f32,
+    first: usize,
+    stride: usize,
+}

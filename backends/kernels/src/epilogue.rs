@@ -1,0 +1,265 @@
+//! What happens to a sum before it is stored: bias, residual and activation.
+
+use crate::matrix::simd::Simd;
+use crate::tier::{Tier, tier};
+use core::ptr::null;
+use graphc_abi::args::matrix::act;
+
+/// The activations, see [`act`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    None,
+    Clamp,
+    LeakyRelu,
+    GeluErf,
+    GeluTanh,
+    Silu,
+    Sigmoid,
+    Tanh,
+    HardSwish,
+    HardSigmoid,
+    Elu,
+}
+
+/// The epilogue of a matrix kernel. See `graphc_abi::args::matrix` for its formula.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue {
+    /// One value a column, or null.
+    pub bias: *const f32,
+    /// Null, or laid out as the output with row stride `ldr`.
+    pub residual: *const f32,
+    pub ldr: usize,
+    pub residual_after: bool,
+    pub activation: Activation,
+    /// Parameters of the activation: bounds of a clamp, the slope of a leaky relu in `lo`.
+    pub lo: f32,
+    pub hi: f32,
+}
+
+// SAFETY: its tensors are read by every worker and written by none.
+unsafe impl Sync for Epilogue {}
+unsafe impl Send for Epilogue {}
+
+impl Epilogue {
+    pub const NONE: Epilogue =
+        Epilogue { bias: null(), residual: null(), ldr: 0, residual_after: false, activation: Activation::None, lo: 0.0, hi: 0.0 };
+
+    /// From the words of a kernel's arguments; `None` for an unknown code.
+    pub fn new(bias: *const f32, residual: *const f32, ldr: usize, after: i64, code: i64, lo: f64, hi: f64) -> Option<Epilogue> {
+        let (activation, lo, hi) = match code {
+            act::NONE => (Activation::None, 0.0, 0.0),
+            act::RELU => (Activation::Clamp, 0.0, f32::INFINITY),
+            act::CLAMP => (Activation::Clamp, lo as f32, hi as f32),
+            act::LEAKY_RELU => (Activation::LeakyRelu, lo as f32, 0.0),
+            act::GELU_ERF => (Activation::GeluErf, 0.0, 0.0),
+            act::GELU_TANH => (Activation::GeluTanh, 0.0, 0.0),
+            act::SILU => (Activation::Silu, 0.0, 0.0),
+            act::SIGMOID => (Activation::Sigmoid, 0.0, 0.0),
+            act::TANH => (Activation::Tanh, 0.0, 0.0),
+            act::HARD_SWISH => (Activation::HardSwish, 0.0, 0.0),
+            act::HARD_SIGMOID => (Activation::HardSigmoid, 0.0, 0.0),
+            act::ELU => (Activation::Elu, 0.0, 0.0),
+            _ => return None,
+        };
+        let residual_after = after != 0 && !residual.is_null() && activation != Activation::None;
+        Some(Epilogue { bias, residual, ldr, residual_after, activation, lo, hi })
+    }
+
+    pub fn with_residual(&self, residual: *const f32) -> Epilogue {
+        Epilogue { residual, ..*self }
+    }
+
+    /// True where a microkernel applies it in registers.
+    pub fn in_registers(&self) -> bool {
+        !self.residual_after && matches!(self.activation, Activation::None | Activation::Clamp)
+    }
+
+    /// The epilogue of the block that starts at `row`, `col`.
+    #[inline(always)]
+    pub fn at(&self, row: usize, col: usize) -> Epilogue {
+        let shift = |p: *const f32, by: usize| if p.is_null() { p } else { p.wrapping_add(by) };
+        Epilogue { bias: shift(self.bias, col), residual: shift(self.residual, row * self.ldr + col), ..*self }
+    }
+}
+
+#[inline(always)]
+unsafe fn poly<S: Simd, const N: usize>(x: S::V, c: [f32; N]) -> S::V {
+    unsafe {
+        let mut y = S::splat(c[0]);
+        for &c in &c[1..] {
+            y = S::fma(y, x, S::splat(c));
+        }
+        y
+    }
+}
+
+/// `x` split into `n * ln 2 + r`: (n, exp(r) - 1).
+#[inline(always)]
+unsafe fn exp_parts<S: Simd>(x: S::V) -> (S::V, S::V) {
+    unsafe {
+        let x = S::min(S::splat(128.0), S::max(S::splat(-150.0), x));
+        let n = S::round(S::mul(x, S::splat(core::f32::consts::LOG2_E)));
+        let r = S::fma(n, S::splat(-0.693_359_4), x);
+        let r = S::fma(n, S::splat(2.121_944_4e-4), r);
+        let p = poly::<S, 6>(r, [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
+        (n, S::fma(S::mul(r, r), p, r))
+    }
+}
+
+/// The exponential: 0 and infinity beyond the range of f32, NaN of NaN.
+#[inline(always)]
+pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let (n, p) = exp_parts::<S>(x);
+        S::scale(S::add(p, S::splat(1.0)), n)
+    }
+}
+
+#[inline(always)]
+unsafe fn exp_minus_one<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let (n, p) = exp_parts::<S>(x);
+        let s = S::scale(S::splat(1.0), n);
+        S::fma(s, p, S::sub(s, S::splat(1.0)))
+    }
+}
+
+#[inline(always)]
+unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let one = S::splat(1.0);
+        S::div(one, S::add(one, exp::<S>(S::sub(S::zero(), x))))
+    }
+}
+
+/// `limit` with the sign of `x` where `x` is beyond `far`, `y` elsewhere.
+#[inline(always)]
+unsafe fn saturate<S: Simd>(x: S::V, far: S::V, limit: S::V, y: S::V) -> S::V {
+    unsafe {
+        let y = S::select_lt(far, x, limit, y);
+        S::select_lt(x, S::sub(S::zero(), far), S::sub(S::zero(), limit), y)
+    }
+}
+
+#[inline(always)]
+unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        // The quotient stops a few units short of 1, which shows where a caller multiplies by a large x.
+        let (one, far, given) = (S::splat(1.0), S::splat(9.0), x);
+        let x = S::min(S::splat(7.905_311), S::max(S::splat(-7.905_311), x));
+        let q = S::mul(x, x);
+        let a = [-2.760_768_5e-16, 2.000_187_9e-13, -8.604_672e-11, 5.122_297e-8, 1.485_722_4e-5, 6.372_619_3e-4, 4.893_524_6e-3];
+        let b = [1.198_258_4e-6, 1.185_347_06e-4, 2.268_434_6e-3, 4.893_525_2e-3];
+        let y = S::div(S::mul(x, poly::<S, 7>(q, a)), poly::<S, 4>(q, b));
+        saturate::<S>(given, far, one, y)
+    }
+}
+
+#[inline(always)]
+unsafe fn erf<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let (one, far, given) = (S::splat(1.0), S::splat(3.832_507), x);
+        let x = S::min(far, S::max(S::sub(S::zero(), far), x));
+        let q = S::mul(x, x);
+        let a = [-2.726_142_3e-10, 2.770_681_4e-8, -2.101_024e-6, -5.692_506_4e-5, -7.349_906e-4, -2.954_6e-3, -1.609_603_3e-2];
+        let b = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_474e-2];
+        let y = S::div(S::mul(x, poly::<S, 7>(q, a)), poly::<S, 5>(q, b));
+        saturate::<S>(given, far, one, y)
+    }
+}
+
+/// One vector through the activation.
+#[inline(always)]
+pub unsafe fn activate<S: Simd>(e: &Epilogue, x: S::V) -> S::V {
+    unsafe {
+        let hard_sigmoid = |x| {
+            let t = S::min(S::splat(6.0), S::max(S::zero(), S::add(x, S::splat(3.0))));
+            S::mul(t, S::splat(1.0 / 6.0))
+        };
+        match e.activation {
+            Activation::None => x,
+            Activation::Clamp => S::min(S::splat(e.hi), S::max(S::splat(e.lo), x)),
+            Activation::LeakyRelu => S::select_lt(x, S::zero(), S::mul(x, S::splat(e.lo)), x),
+            Activation::GeluErf => {
+                let half = S::mul(x, S::splat(0.5));
+                S::fma(half, erf::<S>(S::mul(x, S::splat(core::f32::consts::FRAC_1_SQRT_2))), half)
+            }
+            Activation::GeluTanh => {
+                let half = S::mul(x, S::splat(0.5));
+                let cubic = S::fma(S::mul(S::mul(x, x), x), S::splat(0.044_715), x);
+                S::fma(half, tanh::<S>(S::mul(cubic, S::splat(0.797_884_6))), half)
+            }
+            Activation::Silu => S::mul(x, sigmoid::<S>(x)),
+            Activation::Sigmoid => sigmoid::<S>(x),
+            Activation::Tanh => tanh::<S>(x),
+            Activation::HardSwish => S::mul(x, hard_sigmoid(x)),
+            Activation::HardSigmoid => hard_sigmoid(x),
+            Activation::Elu => S::select_lt(x, S::zero(), exp_minus_one::<S>(x), x),
+        }
+    }
+}
+
+/// The epilogue of one vector of sums: `bias` and `residual` are the values of its lanes, zero where there are none.
+#[inline(always)]
+pub unsafe fn finish<S: Simd>(e: &Epilogue, sum: S::V, bias: S::V, residual: S::V) -> S::V {
+    unsafe {
+        let t = S::add(sum, bias);
+        if e.residual_after {
+            S::add(activate::<S>(e, t), residual)
+        } else if e.residual.is_null() {
+            activate::<S>(e, t)
+        } else {
+            activate::<S>(e, S::add(t, residual))
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn finish_rows_of<S: Simd>(e: &Epilogue, src: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
+    unsafe {
+        for r in 0..rows {
+            let (src, dst, res) = (src.add(r * lds), dst.add(r * ldd), e.residual.wrapping_add(r * e.ldr));
+            let mut i = 0;
+            while i < cols {
+                let n = S::LANES.min(cols - i);
+                let load = |p: *const f32| if n == S::LANES { S::load(p.add(i)) } else { S::load_n(p.add(i), n) };
+                let bias = if e.bias.is_null() { S::zero() } else { load(e.bias) };
+                let residual = if e.residual.is_null() { S::zero() } else { load(res) };
+                let v = finish::<S>(e, load(src), bias, residual);
+                if n == S::LANES {
+                    S::store(dst.add(i), v)
+                } else {
+                    S::store_n(dst.add(i), v, n)
+                }
+                i += n;
+            }
+        }
+    }
+}
+
+/// Applies `e` to the sums `src[rows, cols]` and stores the results; `src` may be `dst`.
+///
+/// # Safety
+/// All rows are valid at their strides; `e`'s tensors start at the block's first element.
+pub unsafe fn finish_rows(e: &Epilogue, src: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use crate::matrix::simd::{Avx2, Avx512};
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn avx2(e: &Epilogue, src: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
+            unsafe { finish_rows_of::<Avx2>(e, src, lds, rows, cols, dst, ldd) }
+        }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn avx512(e: &Epilogue, src: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
+            unsafe { finish_rows_of::<Avx512>(e, src, lds, rows, cols, dst, ldd) }
+        }
+        // SAFETY: `tier` names only what the processor has.
+        match tier() {
+            Tier::Avx512 => return unsafe { avx512(e, src, lds, rows, cols, dst, ldd) },
+            Tier::Avx2 => return unsafe { avx2(e, src, lds, rows, cols, dst, ldd) },
+            Tier::Portable => {}
+        }
+    }
+    // SAFETY: needs nothing beyond the target.
+    unsafe { finish_rows_of::<crate::matrix::simd::Portable>(e, src, lds, rows, cols, dst, ldd) }
+}

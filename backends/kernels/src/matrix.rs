@@ -1,0 +1,20 @@
+//! Matrix products.
+
+pub mod gemm;
+pub mod gemv;
+pub mod matmul;
+pub mod matmul_any;
+pub mod product;
+pub mod simd;
+pub mod tile;
+
+use crate::{Symbol, symbol_list};
+
+pub(crate) const SYMBOLS: &[Symbol] = symbol_list![
+    gemm::gc_gemm_f32,
+    gemm::gc_pack_f32,
+    matmul::gc_matmul_f32,
+    matmul_any::gc_matmul_f64,
+    matmul_any::gc_matmul_i32,
+    matmul_any::gc_matmul_i64,
+];

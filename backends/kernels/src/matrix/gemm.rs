@@ -1,0 +1,140 @@
+//! `gc_gemm_f32`: a matrix times packed weights.
+
+use super::gemv;
+use super::product::{Product, Split};
+use crate::epilogue::Epilogue;
+use crate::pack::{pack_raw, packed_len, panels};
+use graphc_abi::args::matrix::{GemmArgs, PackArgs};
+use graphc_abi::{Ctx, Status};
+
+/// The sizes of an argument list, `None` where one is negative.
+pub(crate) fn sizes<const N: usize>(words: [i64; N]) -> Option<[usize; N]> {
+    words.iter().all(|&w| w >= 0).then(|| words.map(|w| w as usize))
+}
+
+/// `x`, or `default` where it is absent.
+pub(crate) fn or(x: usize, default: usize) -> usize {
+    if x == 0 { default } else { x }
+}
+
+/// A row count for which the blocks of a thread go through a path of their own.
+unsafe fn part(g: &Product, m: usize, rows: core::ops::Range<usize>, panels: core::ops::Range<usize>) {
+    // SAFETY: rows and panels of the caller's product.
+    unsafe {
+        if m <= gemv::MAX_ROWS {
+            return gemv::multiply(g, m, panels);
+        }
+        let part = Product {
+            a: g.a.wrapping_add(rows.start * g.lda),
+            c: g.c.wrapping_add(rows.start * g.ldc),
+            epilogue: g.epilogue.at(rows.start, 0),
+            ..*g
+        };
+        part.multiply_blocked(rows.len(), panels)
+    }
+}
+
+/// Runs `count` products of `m` rows that `get` gives, over all threads.
+///
+/// # Safety
+/// As [`Product::multiply`], for each product.
+pub(crate) unsafe fn run(
+    ctx: &Ctx,
+    m: usize,
+    n: usize,
+    nr: usize,
+    k: usize,
+    count: usize,
+    get: &(impl Fn(usize) -> Product + Sync),
+) {
+    let work = m.saturating_mul(n).saturating_mul(k.max(1));
+    let split = Split::new(ctx.threads, m, panels(n, nr), work.saturating_mul(count), count);
+    // SAFETY: chunks compute disjoint parts.
+    unsafe {
+        ctx.parallel(split.parts() * count, &|chunk, _| {
+            let g = get(chunk / split.parts());
+            let (rows, panels) = split.part(chunk % split.parts());
+            part(&g, m, rows, panels);
+        })
+    }
+}
+
+/// See [`GemmArgs`].
+///
+/// # Safety
+/// The context and the arguments are those of the calling convention.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gc_gemm_f32(ctx: *const Ctx, args: *const GemmArgs) -> i32 {
+    // SAFETY: by the contract.
+    let (ctx, g) = unsafe { (&*ctx, &*args) };
+    let Some([m, n, k, nr, lda, ldc, ldr, batch]) = sizes([g.m, g.n, g.k, g.nr, g.lda, g.ldc, g.ldr, g.batch]) else {
+        return Status::InvalidShape as i32;
+    };
+    let ldr = or(ldr, n);
+    let epilogue = Epilogue::new(g.bias, g.residual, ldr, g.residual_after, g.act, g.act_lo, g.act_hi);
+    let Some(epilogue) = epilogue.filter(|_| crate::pack::PANEL_WIDTHS.contains(&nr)) else {
+        return Status::InvalidShape as i32;
+    };
+    if m == 0 || n == 0 {
+        return Status::Ok as i32;
+    }
+    let (lda, ldc, batch) = (or(lda, k), or(ldc, n), or(batch, 1));
+    let shift = |p: *const f32, by: i64| if p.is_null() { p } else { p.wrapping_offset(by as isize) };
+    // SAFETY: by the contract.
+    unsafe {
+        run(ctx, m, n, nr, k, batch, &|i| {
+            let i = i as i64;
+            Product {
+                a: shift(g.x, i * g.x_batch),
+                lda,
+                table: core::ptr::null(),
+                runs: 1,
+                steps: k,
+                b: shift(g.w, i * g.w_batch),
+                nr,
+                ldb: nr,
+                panel_stride: k * nr,
+                c: g.y.wrapping_offset((i * g.y_batch) as isize),
+                ldc,
+                n,
+                accumulate: false,
+                last: true,
+                epilogue: Epilogue {
+                    bias: shift(g.bias, i * g.bias_batch),
+                    residual: shift(g.residual, i * g.residual_batch),
+                    ..epilogue
+                },
+            }
+        })
+    }
+    Status::Ok as i32
+}
+
+/// See [`PackArgs`].
+///
+/// # Safety
+/// The context and the arguments are those of the calling convention.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gc_pack_f32(ctx: *const Ctx, args: *const PackArgs) -> i32 {
+    // SAFETY: by the contract.
+    let (ctx, g) = unsafe { (&*ctx, &*args) };
+    let Some([k, n, nr, batch]) = sizes([g.k, g.n, g.nr, g.batch]) else {
+        return Status::InvalidShape as i32;
+    };
+    if nr == 0 {
+        return Status::InvalidShape as i32;
+    }
+    let (count, batch) = (panels(n, nr), or(batch, 1));
+    let group = (16_384usize).div_ceil((k * nr).max(1));
+    let groups = count.div_ceil(group);
+    // SAFETY: chunks write distinct panels.
+    unsafe {
+        ctx.parallel(groups * batch, &|chunk, _| {
+            let (b, first) = ((chunk / groups) as i64, chunk % groups * group);
+            let src = g.src.wrapping_offset((b * g.src_batch) as isize);
+            let dst = g.dst.wrapping_offset((b * g.dst_batch) as isize).wrapping_add(packed_len(k, first * nr, nr));
+            pack_raw(dst, src, k, n, g.src_row as isize, g.src_col as isize, nr, first..(first + group).min(count), 1.0);
+        })
+    }
+    Status::Ok as i32
+}

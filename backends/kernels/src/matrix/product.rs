@@ -1,0 +1,211 @@
+//! Loops over the tiles of a product, and its division among threads.
+
+use super::tile::{Micro, Tile, micro};
+use crate::epilogue::{Epilogue, finish_rows};
+use core::mem::MaybeUninit;
+use core::ops::Range;
+
+/// Floats of the largest tile.
+const TILE_LEN: usize = 14 * 64;
+
+/// Storage for one tile whose epilogue does not run in registers.
+#[repr(align(64))]
+struct TileBuffer(MaybeUninit<[f32; TILE_LEN]>);
+
+/// A product of some rows with packed panels: `c = epilogue([c +] a * b)`.
+#[derive(Clone, Copy)]
+pub struct Product {
+    /// Rows of the left operand: `lda` apart, or where it is not null through `table`, which holds for each tile of
+    /// [`row_tiles`] `[runs][rows of the tile]` pointers.
+    pub a: *const f32,
+    pub lda: usize,
+    pub table: *const *const f32,
+    pub runs: usize,
+    /// Inner extent of a run.
+    pub steps: usize,
+    /// Panel 0; panels are `panel_stride` floats apart and `nr` wide, with `ldb` from a step to the next: `nr` where they are packed.
+    pub b: *const f32,
+    pub nr: usize,
+    pub ldb: usize,
+    pub panel_stride: usize,
+    pub c: *mut f32,
+    pub ldc: usize,
+    /// Columns of the whole product.
+    pub n: usize,
+    /// Add what `c` holds.
+    pub accumulate: bool,
+    /// These are the last terms of the sums: apply the epilogue.
+    pub last: bool,
+    pub epilogue: Epilogue,
+}
+
+// SAFETY: its operands are read only, and each thread computes other elements of `c`.
+unsafe impl Sync for Product {}
+unsafe impl Send for Product {}
+
+/// Divides `m` rows into as few tiles of at most `max` as possible, of nearly equal heights: yields (first row, height), and tiles
+/// of the greater height come first.
+pub fn row_tiles(m: usize, max: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = m.div_ceil(max).max(1);
+    let (base, extra) = (m / count, m % count);
+    (0..count).map(move |i| (i * base + i.min(extra), base + usize::from(i < extra))).filter(|t| t.1 > 0)
+}
+
+impl Product {
+    /// Computes rows `0..m` of the panels.
+    ///
+    /// # Safety
+    /// Operands are valid for `m` rows and these panels; `c` overlaps neither operand.
+    pub unsafe fn multiply(&self, m: usize, panels: Range<usize>) {
+        let micro = micro(self.nr);
+        let kernels = if self.table.is_null() { micro.direct } else { micro.indirect };
+        let passes = m.div_ceil(micro.max_rows());
+        let spread = self.nr / 16;
+        for p in panels {
+            let panel = self.b.wrapping_add(p * self.panel_stride);
+            let columns = self.nr.min(self.n - p * self.nr);
+            for sub in (0..columns).step_by(micro.width) {
+                let b = panel.wrapping_add(sub);
+                let col = p * self.nr + sub;
+                let mut table = self.table;
+                for (pass, (row, rows)) in row_tiles(m, micro.max_rows()).enumerate() {
+                    // The next panel comes in over the last passes, a line a step.
+                    let first = passes.saturating_sub(spread);
+                    let ahead = micro.width == self.ldb && pass >= first;
+                    let lines = (pass - first.min(pass)) * self.runs * self.steps;
+                    let tile = Tile {
+                        a: self.a.wrapping_add(row * self.lda),
+                        lda: self.lda,
+                        rows: table,
+                        runs: self.runs,
+                        steps: self.steps,
+                        b,
+                        ldb: self.ldb,
+                        c: self.c.wrapping_add(row * self.ldc + col),
+                        ldc: self.ldc,
+                        cols: columns - sub,
+                        accumulate: self.accumulate,
+                        prefetch: if ahead { panel.wrapping_add(self.panel_stride + 16 * lines) } else { b },
+                        prefetch_step: if ahead { 16 } else { 0 },
+                        ..Tile::EMPTY
+                    };
+                    table = table.wrapping_add(rows * self.runs);
+                    // SAFETY: `rows` is at least 1 and at most the kernels' number; the tile lies in the operands.
+                    unsafe { self.tile(micro, kernels[rows - 1], tile, row, col, rows) };
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile(&self, micro: &Micro, kernel: super::tile::TileFn, mut tile: Tile, row: usize, col: usize, rows: usize) {
+        // SAFETY: the tile is the caller's, or the buffer, which has room for every tile.
+        unsafe {
+            if !self.last {
+                return kernel(&tile);
+            }
+            let epilogue = self.epilogue.at(row, col);
+            if epilogue.in_registers() {
+                tile.epilogue = &epilogue;
+                return kernel(&tile);
+            }
+            let (c, cols) = (tile.c, tile.cols.min(micro.width));
+            if self.accumulate {
+                kernel(&tile);
+                finish_rows(&epilogue, c, self.ldc, rows, cols, c, self.ldc);
+            } else {
+                let mut buffer = TileBuffer(MaybeUninit::uninit());
+                tile.c = buffer.0.as_mut_ptr().cast();
+                tile.ldc = micro.width;
+                kernel(&tile);
+                finish_rows(&epilogue, tile.c, tile.ldc, rows, cols, c, self.ldc);
+            }
+        }
+    }
+}
+
+/// Bytes of a panel above which the inner extent is divided, so that a panel stays in the second-level cache with a block of rows.
+const PANEL_BYTES: usize = 400 << 10;
+/// Bytes of a block of rows.
+const ROWS_BYTES: usize = 640 << 10;
+
+/// A plain product: rows direct, panels over the whole inner extent.
+impl Product {
+    /// Computes rows `0..m` of the panels with blocks over rows and inner extent.
+    ///
+    /// # Safety
+    /// As [`Product::multiply`]; the rows are direct.
+    pub unsafe fn multiply_blocked(&self, m: usize, panels: Range<usize>) {
+        let k = self.steps;
+        let max_rows = micro(self.nr).max_rows();
+        // Partial sums lie in `c`, where a residual may lie too.
+        let whole = m <= 2 * max_rows || self.epilogue.residual == self.c as *const f32;
+        let blocks = if whole { 1 } else { (4 * k * self.nr).div_ceil(PANEL_BYTES).min(k / 768).max(1) };
+        for i in 0..blocks {
+            let (k0, k1) = (k * i / blocks, k * (i + 1) / blocks);
+            let row_blocks = (4 * m * (k1 - k0)).div_ceil(ROWS_BYTES).min(m / (4 * max_rows)).max(1);
+            for (row, rows) in row_tiles(m, m.div_ceil(row_blocks).max(1)) {
+                let part = Product {
+                    a: self.a.wrapping_add(row * self.lda + k0),
+                    steps: k1 - k0,
+                    b: self.b.wrapping_add(k0 * self.nr),
+                    c: self.c.wrapping_add(row * self.ldc),
+                    accumulate: self.accumulate || i > 0,
+                    last: self.last && i + 1 == blocks,
+                    epilogue: self.epilogue.at(row, 0),
+                    ..*self
+                };
+                // SAFETY: a part of the caller's product.
+                unsafe { part.multiply(rows, panels.clone()) };
+            }
+        }
+    }
+}
+
+/// How a product is divided among threads: a grid of row ranges and panel ranges.
+#[derive(Clone, Copy, Debug)]
+pub struct Split {
+    m: usize,
+    panels: usize,
+    row_parts: usize,
+    panel_parts: usize,
+}
+
+/// Multiply-adds below which one thread is as fast as many.
+const SERIAL_WORK: usize = 400_000;
+
+impl Split {
+    /// For `m` rows and `panels` panels of `work` multiply-adds in all; `copies` such products run at once.
+    pub fn new(threads: usize, m: usize, panels: usize, work: usize, copies: usize) -> Split {
+        let wanted =
+            if threads <= 1 || work < SERIAL_WORK { 1 } else { (4 * threads).div_ceil(copies).min(work / (SERIAL_WORK / 4)) };
+        let (row_parts, panel_parts) = if m >= 400 {
+            let rows = wanted.min(m / 56).max(1);
+            (rows, wanted.div_ceil(rows).min(panels).max(1))
+        } else {
+            let panel_parts = wanted.min(panels).max(1);
+            let short = panel_parts < wanted && panel_parts < 2 * threads;
+            (if short { wanted.div_ceil(panel_parts).min(m / 28).max(1) } else { 1 }, panel_parts)
+        };
+        Split { m, panels, row_parts, panel_parts }
+    }
+
+    pub fn parts(&self) -> usize {
+        self.row_parts * self.panel_parts
+    }
+
+    /// As [`Split::new`], where every range of rows packs the panels anew.
+    pub fn by_panels(threads: usize, m: usize, panels: usize, work: usize, copies: usize) -> Split {
+        let wanted =
+            if threads <= 1 || work < SERIAL_WORK { 1 } else { (2 * threads).div_ceil(copies).min(work / (SERIAL_WORK / 4)) };
+        let panel_parts = wanted.min(panels).max(1);
+        Split { m, panels, row_parts: wanted.div_ceil(panel_parts).min(m / 128).max(1), panel_parts }
+    }
+
+    /// Rows and panels of part `i`.
+    pub fn part(&self, i: usize) -> (Range<usize>, Range<usize>) {
+        let (r, p) = (i % self.row_parts, i / self.row_parts);
+        let cut = |n: usize, i: usize, parts: usize| n * i / parts..n * (i + 1) / parts;
+        (cut(self.m, r, self.row_parts), cut(self.panels, p, self.panel_parts))
+    }
+}

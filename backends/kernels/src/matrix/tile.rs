@@ -1,0 +1,251 @@
+//! The microkernel: one tile of the output in registers.
+//!
+//! A tile is `MR` rows by `NV` vectors. Rows of the left operand are read element by element and broadcast, either from a matrix with
+//! a row stride (direct) or through a table of pointers, one for each run of consecutive elements and row (indirect: a convolution's
+//! taps). The right operand is a panel of packed weights, `ldb` floats a step.
+
+use super::simd::{Portable, Simd};
+use crate::epilogue::Epilogue;
+use crate::tier::{Tier, tier};
+use core::ptr::null;
+
+/// What a microkernel works on.
+#[derive(Clone, Copy)]
+pub struct Tile {
+    /// Direct: the first row; its `steps` elements are contiguous, rows are `lda` apart.
+    pub a: *const f32,
+    pub lda: usize,
+    /// Indirect: `[runs][MR]` pointers to `steps` elements each.
+    pub rows: *const *const f32,
+    pub runs: usize,
+    pub steps: usize,
+    pub b: *const f32,
+    pub ldb: usize,
+    pub c: *mut f32,
+    pub ldc: usize,
+    /// Columns to store, at least one.
+    pub cols: usize,
+    /// Add what `c` holds.
+    pub accumulate: bool,
+    /// Applied where it is not null; must be one of those that `Epilogue::in_registers` admits.
+    pub epilogue: *const Epilogue,
+    /// Memory that is wanted soon: a line is prefetched each step, `prefetch_step` floats on (0: none).
+    pub prefetch: *const f32,
+    pub prefetch_step: usize,
+}
+
+impl Tile {
+    pub const EMPTY: Tile = Tile {
+        a: null(),
+        lda: 0,
+        rows: null(),
+        runs: 1,
+        steps: 0,
+        b: null(),
+        ldb: 0,
+        c: core::ptr::null_mut(),
+        ldc: 0,
+        cols: 0,
+        accumulate: false,
+        epilogue: null(),
+        prefetch: null(),
+        prefetch_step: 0,
+    };
+}
+
+/// Computes a tile of a fixed number of rows.
+pub type TileFn = unsafe fn(&Tile);
+
+/// The microkernels for panels of one width in one tier.
+#[derive(Clone, Copy)]
+pub struct Micro {
+    /// Columns that one call computes; divides the panel's width.
+    pub width: usize,
+    /// `direct[r - 1]` computes `r` rows.
+    pub direct: &'static [TileFn],
+    pub indirect: &'static [TileFn],
+}
+
+impl Micro {
+    pub fn max_rows(&self) -> usize {
+        self.direct.len()
+    }
+}
+
+/// Most rows of a tile in the AVX-512 tier.
+pub(crate) const fn avx512_rows(nr: usize) -> usize {
+    match nr {
+        64 => 6,
+        48 => 9,
+        _ => 14,
+    }
+}
+
+/// Sums of the columns of `MR` rows.
+type Sums<S, const MR: usize, const NV: usize> = [[<S as Simd>::V; NV]; MR];
+
+#[inline(always)]
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe {
+        let mut acc: Sums<S, MR, NV> = [[S::zero(); NV]; MR];
+        let (mut b, mut soon) = (t.b, t.prefetch);
+        let (ldb, soon_step) = (t.ldb, t.prefetch_step);
+        for i in 0..MR {
+            S::prefetch(t.c.wrapping_add(i * t.ldc));
+            S::prefetch(t.c.wrapping_add(i * t.ldc + NV * S::LANES - 1));
+        }
+        if INDIRECT {
+            for run in 0..t.runs {
+                let mut p = [null::<f32>(); MR];
+                for i in 0..MR {
+                    p[i] = *t.rows.add(run * MR + i);
+                }
+                for q in 0..t.steps {
+                    S::prefetch(soon);
+                    soon = soon.wrapping_add(soon_step);
+                    let mut bv = [S::zero(); NV];
+                    for j in 0..NV {
+                        bv[j] = S::load(b.add(S::LANES * j));
+                    }
+                    for i in 0..MR {
+                        let av = S::splat(*p[i].add(q));
+                        for j in 0..NV {
+                            acc[i][j] = S::fma(av, bv[j], acc[i][j]);
+                        }
+                    }
+                    b = b.add(ldb);
+                }
+            }
+        } else {
+            let (mut a, lda) = (t.a, t.lda);
+            for _ in 0..t.steps {
+                S::prefetch(soon);
+                soon = soon.wrapping_add(soon_step);
+                let mut bv = [S::zero(); NV];
+                for j in 0..NV {
+                    bv[j] = S::load(b.add(S::LANES * j));
+                }
+                for i in 0..MR {
+                    let av = S::splat(*a.add(i * lda));
+                    for j in 0..NV {
+                        acc[i][j] = S::fma(av, bv[j], acc[i][j]);
+                    }
+                }
+                a = a.add(1);
+                b = b.add(ldb);
+            }
+        }
+        store::<S, MR, NV>(t, &mut acc);
+    }
+}
+
+#[inline(always)]
+unsafe fn store<S: Simd, const MR: usize, const NV: usize>(t: &Tile, acc: &mut Sums<S, MR, NV>) {
+    unsafe { if t.cols >= NV * S::LANES { store_part::<S, MR, NV, true>(t, acc) } else { store_part::<S, MR, NV, false>(t, acc) } }
+}
+
+#[inline(always)]
+unsafe fn store_part<S: Simd, const MR: usize, const NV: usize, const FULL: bool>(t: &Tile, acc: &mut Sums<S, MR, NV>) {
+    unsafe {
+        let mut n = [S::LANES; NV];
+        if !FULL {
+            for j in 0..NV {
+                n[j] = t.cols.saturating_sub(S::LANES * j).min(S::LANES);
+            }
+        }
+        if t.accumulate {
+            for i in 0..MR {
+                for j in 0..NV {
+                    let p = t.c.wrapping_add(i * t.ldc + S::LANES * j);
+                    let old = if FULL { S::load(p) } else { S::load_n(p, n[j]) };
+                    acc[i][j] = S::add(acc[i][j], old);
+                }
+            }
+        }
+        if !t.epilogue.is_null() {
+            let e = &*t.epilogue;
+            if !e.bias.is_null() {
+                for j in 0..NV {
+                    let p = e.bias.wrapping_add(S::LANES * j);
+                    let v = if FULL { S::load(p) } else { S::load_n(p, n[j]) };
+                    for i in 0..MR {
+                        acc[i][j] = S::add(acc[i][j], v);
+                    }
+                }
+            }
+            if !e.residual.is_null() {
+                for i in 0..MR {
+                    for j in 0..NV {
+                        let p = e.residual.wrapping_add(i * e.ldr + S::LANES * j);
+                        let v = if FULL { S::load(p) } else { S::load_n(p, n[j]) };
+                        acc[i][j] = S::add(acc[i][j], v);
+                    }
+                }
+            }
+            if e.activation == crate::epilogue::Activation::Clamp {
+                let (lo, hi) = (S::splat(e.lo), S::splat(e.hi));
+                for i in 0..MR {
+                    for j in 0..NV {
+                        acc[i][j] = S::min(hi, S::max(lo, acc[i][j]));
+                    }
+                }
+            }
+        }
+        for i in 0..MR {
+            for j in 0..NV {
+                let p = t.c.wrapping_add(i * t.ldc + S::LANES * j);
+                if FULL { S::store(p, acc[i][j]) } else { S::store_n(p, acc[i][j], n[j]) }
+            }
+        }
+    }
+}
+
+/// The direct and indirect microkernels of a tier for `NV` vectors and the listed numbers of rows.
+macro_rules! micro {
+    ($f:ident, $width:literal, $nv:literal, [$($r:literal)*]) => {
+        Micro { width: $width, direct: &[$($f::<$r, $nv, false> as TileFn),*], indirect: &[$($f::<$r, $nv, true> as TileFn),*] }
+    };
+}
+
+unsafe fn portable<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<Portable, MR, NV, INDIRECT>(t) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<super::simd::Avx2, MR, NV, INDIRECT>(t) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn avx512<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<super::simd::Avx512, MR, NV, INDIRECT>(t) }
+}
+
+/// Sixteen 128-bit registers hold two rows of sixteen columns, thirty-two hold four.
+#[cfg(target_arch = "x86_64")]
+static PORTABLE: Micro = micro!(portable, 16, 4, [1 2]);
+#[cfg(not(target_arch = "x86_64"))]
+static PORTABLE: Micro = micro!(portable, 16, 4, [1 2 3 4]);
+#[cfg(target_arch = "x86_64")]
+static AVX2: Micro = micro!(avx2, 16, 2, [1 2 3 4 5 6]);
+#[cfg(target_arch = "x86_64")]
+static AVX512: [Micro; 4] = [
+    micro!(avx512, 16, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+    micro!(avx512, 32, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+    micro!(avx512, 48, 3, [1 2 3 4 5 6 7 8 9]),
+    micro!(avx512, 64, 4, [1 2 3 4 5 6]),
+];
+
+/// The microkernels for panels `nr` wide in the tier in use.
+pub fn micro(nr: usize) -> &'static Micro {
+    #[cfg(target_arch = "x86_64")]
+    match tier() {
+        Tier::Avx512 => return AVX512.get((nr / 16).wrapping_sub(1)).unwrap_or(&AVX512[0]),
+        Tier::Avx2 => return &AVX2,
+        Tier::Portable => {}
+    }
+    let _ = nr;
+    &PORTABLE
+}

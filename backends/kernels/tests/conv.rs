@@ -1,0 +1,259 @@
+//! Convolutions against loops in f64.
+
+mod support;
+
+use graphc_abi::args::matrix::{Conv2dArgs, ConvTransposeArgs, PackTransposeArgs};
+use graphc_kernels::conv::forward::gc_conv2d_f32;
+use graphc_kernels::conv::transpose::{gc_conv_transpose_f32, gc_pack_conv_transpose_f32};
+use graphc_kernels::pack::{PANEL_WIDTHS, pack_conv_transpose, pack_panels, packed_len, panels};
+use support::*;
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    batch: usize,
+    input: [usize; 2],
+    in_c: usize,
+    out_c: usize,
+    k: [usize; 2],
+    stride: [usize; 2],
+    dil: [usize; 2],
+    /// Top, left, bottom, right.
+    pad: [usize; 4],
+    groups: usize,
+    nr: usize,
+    threads: usize,
+}
+
+impl Case {
+    fn output(&self) -> Option<[usize; 2]> {
+        let axis = |i: usize| {
+            let span = (self.k[i] - 1) * self.dil[i] + 1;
+            (self.input[i] + self.pad[i] + self.pad[i + 2]).checked_sub(span).map(|s| s / self.stride[i] + 1)
+        };
+        Some([axis(0)?, axis(1)?])
+    }
+}
+
+fn check(case: Case, r: &mut Rng) {
+    let Case { batch, input: [h, w], in_c, out_c, k: [kh, kw], stride, dil, pad, groups, nr, threads } = case;
+    let Some([oh, ow]) = case.output() else { return };
+    let (cg, ng) = (in_c / groups, out_c / groups);
+    let (ldx, ldc, ldr) = (in_c + r.pick(&[0, 0, 3]), out_c + r.pick(&[0, 0, 5]), out_c + r.pick(&[0, 0, 2]));
+    let x = r.floats(batch * h * w * ldx);
+    let filter = r.floats(kh * kw * cg * out_c);
+    let rows = batch * oh * ow;
+    let e = TestEpilogue::random(r, rows, out_c, ldr);
+    let depth = kh * kw * cg;
+    let len = packed_len(depth, ng, nr);
+    let mut packed = vec![f32::NAN; groups * len];
+    for g in 0..groups {
+        pack_panels(&mut packed[g * len..], &filter[g * ng..], depth, ng, out_c, 1, nr, 0..panels(ng, nr));
+    }
+    let mut want = vec![];
+    for row in 0..rows {
+        let (b, oy, ox) = (row / oh / ow, row / ow % oh, row % ow);
+        for o in 0..out_c {
+            let mut sum = 0f64;
+            for ky in 0..kh {
+                for kx in 0..kw {
+                    let (y, x_) =
+                        ((oy * stride[0] + ky * dil[0]).wrapping_sub(pad[0]), (ox * stride[1] + kx * dil[1]).wrapping_sub(pad[1]));
+                    if y < h && x_ < w {
+                        for c in 0..cg {
+                            let a = x[((b * h + y) * w + x_) * ldx + o / ng * cg + c] as f64;
+                            sum += a * filter[((ky * kw + kx) * cg + c) * out_c + o] as f64;
+                        }
+                    }
+                }
+            }
+            want.push(e.apply(sum, row, o));
+        }
+    }
+    each_tier(|tier| {
+        let mut y = vec![7e7f32; rows * ldc + 64];
+        let args = Conv2dArgs {
+            x: x.as_ptr(),
+            w: packed.as_ptr(),
+            y: y.as_mut_ptr(),
+            batch: batch as i64,
+            in_h: h as i64,
+            in_w: w as i64,
+            in_c: in_c as i64,
+            out_h: oh as i64,
+            out_w: ow as i64,
+            out_c: out_c as i64,
+            k_h: kh as i64,
+            k_w: kw as i64,
+            stride_h: stride[0] as i64,
+            stride_w: stride[1] as i64,
+            dil_h: dil[0] as i64,
+            dil_w: dil[1] as i64,
+            pad_top: pad[0] as i64,
+            pad_left: pad[1] as i64,
+            groups: groups as i64,
+            nr: nr as i64,
+            ldx: ldx as i64,
+            ldc: ldc as i64,
+            bias: e.bias(),
+            residual: e.residual(),
+            ldr: ldr as i64,
+            residual_after: e.after,
+            act: e.act,
+            act_lo: e.lo,
+            act_hi: e.hi,
+        };
+        assert_eq!(launch(threads, gc_conv2d_f32, &args), 0, "{case:?}");
+        let got: Vec<f32> = (0..rows).flat_map(|i| y[i * ldc..i * ldc + out_c].to_vec()).collect();
+        assert!(y[rows * ldc..].iter().all(|&v| v == 7e7), "wrote past the end");
+        let err = error(&got, &want, depth);
+        assert!(err < 2e-6, "{tier:?} {case:?} act {}: error {err:e}", e.act);
+    });
+}
+
+#[test]
+fn conv2d_agrees_with_f64() {
+    let mut r = Rng(11);
+    for i in 0..220 {
+        let groups = r.pick(&[1, 1, 1, 2, 3]);
+        let case = Case {
+            batch: r.pick(&[1, 1, 2, 3]),
+            input: [r.pick(&[1, 3, 7, 10, 17]), r.pick(&[1, 4, 9, 14, 23])],
+            in_c: groups * r.pick(&[1, 2, 3, 8, 17, 32]),
+            out_c: groups * r.pick(&[1, 5, 16, 24, 33]),
+            k: [r.pick(&[1, 2, 3, 5]), r.pick(&[1, 3, 4, 7])],
+            stride: [r.pick(&[1, 1, 2, 3]), r.pick(&[1, 1, 2, 3])],
+            dil: if i % 3 == 0 { [r.pick(&[1, 2]), r.pick(&[1, 3])] } else { [1, 1] },
+            pad: [r.pick(&[0, 1, 3]), r.pick(&[0, 1, 2]), r.pick(&[0, 1, 4]), r.pick(&[0, 2, 5])],
+            groups,
+            nr: r.pick(&PANEL_WIDTHS),
+            threads: r.pick(&[1, 1, 3]),
+        };
+        check(case, &mut r);
+    }
+}
+
+#[test]
+fn conv2d_of_real_shapes() {
+    let mut r = Rng(12);
+    let base = Case {
+        batch: 1,
+        input: [30, 30],
+        in_c: 3,
+        out_c: 40,
+        k: [7, 7],
+        stride: [2, 2],
+        dil: [1, 1],
+        pad: [3, 3, 3, 3],
+        groups: 1,
+        nr: 32,
+        threads: 3,
+    };
+    check(base, &mut r);
+    check(Case { batch: 2, input: [61, 47], pad: [2, 2, 3, 3], ..base }, &mut r);
+    check(Case { in_c: 1, input: [90, 1200], k: [3, 39], stride: [1, 3], pad: [1, 18, 1, 19], out_c: 8, ..base }, &mut r);
+    check(Case { in_c: 64, input: [28, 28], k: [3, 3], stride: [1, 1], pad: [1; 4], out_c: 33, ..base }, &mut r);
+    check(Case { in_c: 5000, input: [3, 3], k: [3, 3], stride: [1, 1], pad: [1; 4], out_c: 4, ..base }, &mut r);
+    check(Case { in_c: 1, input: [1, 9000], k: [1, 4000], stride: [1, 400], pad: [0, 1999, 0, 2000], out_c: 4, ..base }, &mut r);
+}
+
+fn check_transpose(case: Case, r: &mut Rng) {
+    // `input` is the forward input, so the larger image: here the output.
+    let Case { batch, input: [out_h, out_w], in_c, out_c, k: [kh, kw], stride, dil, pad, nr, threads, .. } = case;
+    let Some([h, w]) = case.output() else { return };
+    let x = r.floats(batch * h * w * in_c);
+    let filter = r.floats(kh * kw * out_c * in_c);
+    let rows = batch * out_h * out_w;
+    let e = TestEpilogue::random(r, rows, out_c, out_c);
+    let len = packed_len(kh * kw * in_c, out_c, nr);
+    let mut packed = vec![f32::NAN; len];
+    pack_conv_transpose(&mut packed, &filter, [kh, kw], out_c, in_c, stride, dil, nr);
+    let mut sums = vec![0f64; rows * out_c];
+    for b in 0..batch {
+        for (iy, ix) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
+            for (ky, kx) in (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x))) {
+                let (oy, ox) =
+                    ((iy * stride[0] + ky * dil[0]).wrapping_sub(pad[0]), (ix * stride[1] + kx * dil[1]).wrapping_sub(pad[1]));
+                if oy < out_h && ox < out_w {
+                    for o in 0..out_c {
+                        for c in 0..in_c {
+                            sums[((b * out_h + oy) * out_w + ox) * out_c + o] += x[((b * h + iy) * w + ix) * in_c + c] as f64
+                                * filter[((ky * kw + kx) * out_c + o) * in_c + c] as f64;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let want: Vec<f64> = sums.iter().enumerate().map(|(i, &s)| e.apply(s, i / out_c, i % out_c)).collect();
+    each_tier(|tier| {
+        let mut again = vec![f32::NAN; len];
+        let args = PackTransposeArgs {
+            src: filter.as_ptr(),
+            dst: again.as_mut_ptr(),
+            k_h: kh as i64,
+            k_w: kw as i64,
+            out_c: out_c as i64,
+            in_c: in_c as i64,
+            stride_h: stride[0] as i64,
+            stride_w: stride[1] as i64,
+            dil_h: dil[0] as i64,
+            dil_w: dil[1] as i64,
+            nr: nr as i64,
+        };
+        assert_eq!(launch(1, gc_pack_conv_transpose_f32, &args), 0);
+        assert_eq!(again, packed);
+        let mut y = vec![7e7f32; rows * out_c + 64];
+        let args = ConvTransposeArgs {
+            x: x.as_ptr(),
+            w: packed.as_ptr(),
+            y: y.as_mut_ptr(),
+            batch: batch as i64,
+            in_h: h as i64,
+            in_w: w as i64,
+            in_c: in_c as i64,
+            out_h: out_h as i64,
+            out_w: out_w as i64,
+            out_c: out_c as i64,
+            k_h: kh as i64,
+            k_w: kw as i64,
+            stride_h: stride[0] as i64,
+            stride_w: stride[1] as i64,
+            dil_h: dil[0] as i64,
+            dil_w: dil[1] as i64,
+            pad_top: pad[0] as i64,
+            pad_left: pad[1] as i64,
+            nr: nr as i64,
+            bias: e.bias(),
+            residual: e.residual(),
+            residual_after: e.after,
+            act: e.act,
+            act_lo: e.lo,
+            act_hi: e.hi,
+        };
+        assert_eq!(launch(threads, gc_conv_transpose_f32, &args), 0, "{case:?}");
+        assert!(y[rows * out_c..].iter().all(|&v| v == 7e7), "wrote past the end");
+        let err = error(&y[..rows * out_c], &want, kh * kw * in_c);
+        assert!(err < 2e-6, "{tier:?} {case:?}: error {err:e}");
+    });
+}
+
+#[test]
+fn conv_transpose_agrees_with_f64() {
+    let mut r = Rng(13);
+    for _ in 0..150 {
+        let case = Case {
+            batch: r.pick(&[1, 1, 3]),
+            input: [r.pick(&[1, 4, 7, 16]), r.pick(&[2, 6, 9, 21])],
+            in_c: r.pick(&[1, 3, 16, 40]),
+            out_c: r.pick(&[1, 5, 16, 33, 100]),
+            k: [r.pick(&[1, 2, 3, 5]), r.pick(&[1, 3, 4])],
+            stride: [r.pick(&[1, 2, 3]), r.pick(&[1, 2, 4])],
+            dil: [r.pick(&[1, 1, 2]), r.pick(&[1, 1, 3])],
+            pad: [r.pick(&[0, 1, 2]), r.pick(&[0, 1, 3]), r.pick(&[0, 1]), r.pick(&[0, 2])],
+            groups: 1,
+            nr: r.pick(&PANEL_WIDTHS),
+            threads: r.pick(&[1, 3]),
+        };
+        check_transpose(case, &mut r);
+    }
+}
