@@ -218,6 +218,50 @@ pub fn gather_nd(x: &[&Type], a: &Attrs) -> Types {
     Ok(vec![x[0].with_shape([&x[1].shape[..x[1].rank() - 1], &x[0].shape[batch + k..]].concat())])
 }
 
+pub fn scatter_nd(x: &[&Type], a: &Attrs) -> Types {
+    let k = tuple_len(x[1])?;
+    if k > x[0].rank() || x[2].elem != x[0].elem {
+        return Err(format!("index tuples of {k} and updates {} do not fit {}", x[2], x[0]));
+    }
+    let updates = [&x[1].shape[..x[1].rank() - 1], &x[0].shape[k..]].concat();
+    if x[2].shape != updates {
+        return Err(format!("updates are {}, not {}", x[2], x[0].with_shape(updates)));
+    }
+    match a.str("kind") {
+        "set" | "add" | "sub" | "min" | "max" => first(x, a),
+        kind => Err(format!("no scatter {kind:?}")),
+    }
+}
+
+pub fn reverse(x: &[&Type], a: &Attrs) -> Types {
+    axes(a.ints("axes"), x[0].rank())?;
+    same(x, a)
+}
+
+pub fn cumulative(x: &[&Type], a: &Attrs) -> Types {
+    check_axis(a.int("axis"), x[0].rank())?;
+    match a.str("kind") {
+        "sum" | "prod" => same(x, a),
+        kind => Err(format!("no running {kind:?}")),
+    }
+}
+
+pub fn softmax(x: &[&Type], a: &Attrs) -> Types {
+    if x[0].rank() == 0 || !x[0].elem.is_float() {
+        return Err(format!("no softmax of {}", x[0]));
+    }
+    same(x, a)
+}
+
+pub fn layer_norm(x: &[&Type], a: &Attrs) -> Types {
+    let elem = same_elem(x)?;
+    let last = x[0].shape.last().filter(|_| elem.is_float()).ok_or_else(|| format!("no layer_norm of {}", x[0]))?;
+    match x[1..].iter().find(|t| t.shape.as_slice() != std::slice::from_ref(last)) {
+        Some(t) => Err(format!("{t} does not fit the last axis of {}", x[0])),
+        None => first(x, a),
+    }
+}
+
 pub fn reduce(x: &[&Type], a: &Attrs) -> Types {
     let axes = axes(a.ints("axes"), x[0].rank())?;
     let keep = a.flag("keep");
@@ -242,6 +286,9 @@ pub fn reduce(x: &[&Type], a: &Attrs) -> Types {
 pub fn arg_reduce(x: &[&Type], a: &Attrs) -> Types {
     let axis = check_axis(a.int("axis"), x[0].rank())?;
     let elem = a.elem("elem").filter(|e| e.is_int()).ok_or("attribute elem must be an integer type")?;
+    if !matches!(a.str("kind"), "max" | "min") {
+        return Err(format!("no arg_reduce {:?}", a.str("kind")));
+    }
     Ok(vec![Type::new(elem, [&x[0].shape[..axis], &x[0].shape[axis + 1..]].concat())])
 }
 
@@ -249,8 +296,15 @@ pub fn top_k(x: &[&Type], a: &Attrs) -> Types {
     let ([k], Some((_, rows))) = (a.dims("k"), x[0].shape.split_last()) else {
         return Err("k must be one dimension and x must have an axis".into());
     };
+    if let Some(d) = x[0].shape.last().filter(|d| (*d - k).sign() == Some(-1)) {
+        return Err(format!("the {k} greatest of {d} elements"));
+    }
+    let elem = a.elem("elem").unwrap_or(Elem::I32);
+    if !elem.is_int() {
+        return Err(format!("indices are {elem}, not integers"));
+    }
     let shape = [rows, std::slice::from_ref(k)].concat();
-    Ok(vec![x[0].with_shape(shape.clone()), Type::new(a.elem("elem").unwrap_or(Elem::I32), shape)])
+    Ok(vec![x[0].with_shape(shape.clone()), Type::new(elem, shape)])
 }
 
 /// Checks bias and residual of an epilogue on a result of type `y`; `rest` are the operands after the two factors.
@@ -375,6 +429,7 @@ pub fn resize(x: &[&Type], a: &Attrs) -> Types {
 
 pub fn attention(x: &[&Type], _: &Attrs) -> Types {
     let (q, k, v) = (x[0], x[1], x[2]);
+    same_elem(x)?;
     if q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || k.shape[..3] != v.shape[..3] || q.shape[3] != k.shape[3] {
         return Err(format!("{q}, {k} and {v} are not q, k and v"));
     }

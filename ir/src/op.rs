@@ -202,7 +202,7 @@ ops! {
     Broadcast "broadcast" (1, 1) &[req("shape", A::Dims)], Pure, Exact, infer::broadcast_to, Structured, "x repeated to a shape, axes aligned at the end.";
     Slice "slice" (1, 1) &[req("start", A::Dims), req("size", A::Dims), opt("stride", A::Ints)], Pure, Exact, infer::slice, Structured,
         "size elements of each axis from start, each stride-th (1 where absent).";
-    Reverse "reverse" (1, 1) &[req("axes", A::Ints)], Pure, Exact, infer::same, Structured, "The order of elements along axes turned round.";
+    Reverse "reverse" (1, 1) &[req("axes", A::Ints)], Pure, Exact, infer::reverse, Structured, "The order of elements along axes turned round.";
     Concat "concat" (1, MANY) &[req("axis", A::Int)], Pure, Exact, infer::concat, Structured, "Operands one after another along an axis.";
     Pad "pad" (2, 2) &[req("low", A::Dims), req("high", A::Dims)], Pure, Exact, infer::pad, Structured, "x with the scalar second operand around it.";
     MirrorPad "mirror_pad" (1, 1) &[req("low", A::Dims), req("high", A::Dims), opt("symmetric", A::Bool)], Pure, Exact, infer::pad, Structured,
@@ -211,7 +211,7 @@ ops! {
         "Slices of the first operand along an axis at the indices of the second; an index out of range fails.";
     GatherNd "gather_nd" (2, 2) &[opt("batch_dims", A::Int)], Pure, Exact, infer::gather_nd, Structured,
         "Slices at the index tuples that the last axis of the second operand holds; an index out of range fails.";
-    ScatterNd "scatter_nd" (3, 3) &[req("kind", A::Str)], Pure, Scale(64), infer::first, Structured,
+    ScatterNd "scatter_nd" (3, 3) &[req("kind", A::Str)], Pure, Scale(64), infer::scatter_nd, Structured,
         "The first operand with updates (third) put at index tuples (second); kind: set, add, sub, min, max.";
 
     // Reductions and scans.
@@ -220,11 +220,11 @@ ops! {
     ArgReduce "arg_reduce" (1, 1) &[req("kind", A::Str), req("axis", A::Int), req("elem", A::Elem)], Pure, Exact, infer::arg_reduce, Structured,
         "Index of the first greatest (kind max) or least (min) element along an axis.";
     Cumulative "cumulative" (1, 1) &[req("kind", A::Str), req("axis", A::Int), opt("exclusive", A::Bool), opt("reverse", A::Bool)], Pure, Scale(64),
-        infer::same, Structured, "Running sum or prod along an axis.";
+        infer::cumulative, Structured, "Running sum or prod along an axis.";
     TopK "top_k" (1, 1) &[req("k", A::Dims), opt("elem", A::Elem)], Pure, Exact, infer::top_k, Structured,
         "The k greatest elements of the last axis in order, and their indices (i32, or elem); the lower index first among equals.";
-    Softmax "softmax" (1, 1) &[opt("log", A::Bool)], Pure, Scale(16), infer::same, Structured, "exp(x) over its sum along the last axis, or its logarithm.";
-    LayerNorm "layer_norm" (3, 3) &[req("eps", A::Real)], Pure, Scale(64), infer::first, Structured,
+    Softmax "softmax" (1, 1) &[opt("log", A::Bool)], Pure, Scale(16), infer::softmax, Structured, "exp(x) over its sum along the last axis, or its logarithm.";
+    LayerNorm "layer_norm" (3, 3) &[req("eps", A::Real)], Pure, Scale(64), infer::layer_norm, Structured,
         "(x - mean) / sqrt(variance + eps) * gamma + beta along the last axis; gamma and beta are vectors.";
 
     // Matrix work.

@@ -173,7 +173,7 @@ impl Tape {
     }
 
     pub fn constant_of(&mut self, v: f64, elem: Elem) -> T {
-        let e = if elem.is_float() { Entry::Const(v) } else { Entry::ConstInt(v as i64) };
+        let e = if elem.is_float() || elem.is_complex() { Entry::Const(v) } else { Entry::ConstInt(v as i64) };
         self.push(e, elem)
     }
 
@@ -182,7 +182,12 @@ impl Tape {
     }
 
     pub fn un(&mut self, op: Un, x: T) -> T {
-        let elem = if matches!(op, Un::IsNan | Un::IsInf | Un::IsFinite) { Elem::Bool } else { self.elem(x) };
+        let elem = match (op, self.elem(x)) {
+            (Un::IsNan | Un::IsInf | Un::IsFinite, _) => Elem::Bool,
+            (Un::Abs, Elem::C64) => Elem::F32,
+            (Un::Abs, Elem::C128) => Elem::F64,
+            (_, elem) => elem,
+        };
         self.push(Entry::Un(op, x), elem)
     }
 
