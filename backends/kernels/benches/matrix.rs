@@ -1,1 +1,273 @@
-fn main() {}
+//! Speed of the matrix kernels on one thread as a share of the fused multiply-add peak that the same run measures.
+//!
+//! `cargo bench -p graphc-kernels --bench matrix -- [part of a name]…`
+
+use core::ffi::c_void;
+use graphc_abi::args::matrix::*;
+use graphc_abi::{Body, Ctx, ErrorRecord, SCRATCH_BYTES};
+use graphc_kernels::conv::forward::gc_conv2d_f32;
+use graphc_kernels::depthwise::gc_depthwise_f32;
+use graphc_kernels::matrix::gemm::gc_gemm_f32;
+use graphc_kernels::matrix::matmul::gc_matmul_f32;
+use graphc_kernels::pack::{pack_panels, packed_len, panel_width, panels};
+use graphc_kernels::tier::{Tier, tier};
+use std::time::{Duration, Instant};
+
+/// Floats aligned to a cache line.
+struct Buffer(Vec<[[f32; 16]; 4]>);
+
+impl Buffer {
+    fn new(n: usize) -> Buffer {
+        let mut seed = 1u32;
+        let mut b = Buffer(vec![[[0.0; 16]; 4]; n.div_ceil(64) + 64]);
+        for x in b.0.as_flattened_mut().as_flattened_mut() {
+            seed = seed.wrapping_mul(1664525).wrapping_add(1013904223);
+            *x = (seed >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        }
+        b
+    }
+    fn at(&self) -> *const f32 {
+        let p = self.0.as_ptr() as *const f32;
+        p.wrapping_add(p.align_offset(64))
+    }
+    fn at_mut(&mut self) -> *mut f32 {
+        self.at() as *mut f32
+    }
+}
+
+unsafe extern "C" fn serial(_: *const c_void, chunks: usize, body: Body, data: *const c_void) {
+    for i in 0..chunks {
+        // SAFETY: the data is the caller's.
+        unsafe { body(data, i, 0) };
+    }
+}
+
+struct Bench {
+    filter: Vec<String>,
+    peak: f64,
+    scratch: Buffer,
+    error: ErrorRecord,
+}
+
+fn best(mut f: impl FnMut()) -> f64 {
+    f();
+    let start = Instant::now();
+    f();
+    let repeat = (20e-6 / start.elapsed().as_secs_f64().max(1e-9)).ceil().max(1.0) as usize;
+    let (mut best, start) = (f64::MAX, Instant::now());
+    let mut count = 0;
+    while count < 5 || start.elapsed() < Duration::from_millis(60) {
+        let t = Instant::now();
+        for _ in 0..repeat {
+            f();
+        }
+        best = best.min(t.elapsed().as_secs_f64() / repeat as f64);
+        count += 1;
+    }
+    best
+}
+
+/// Floating-point operations a second of chains of multiply-adds in registers.
+fn peak() -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::*;
+        const STEPS: usize = 4000;
+        #[target_feature(enable = "avx512f")]
+        fn avx512() {
+            let (a, b) = (_mm512_set1_ps(0.5), _mm512_set1_ps(0.25));
+            let mut acc = [_mm512_setzero_ps(); 16];
+            for _ in 0..STEPS {
+                for v in &mut acc {
+                    *v = _mm512_fmadd_ps(*v, a, b);
+                }
+            }
+            std::hint::black_box(acc);
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2() {
+            let (a, b) = (_mm256_set1_ps(0.5), _mm256_set1_ps(0.25));
+            let mut acc = [_mm256_setzero_ps(); 12];
+            for _ in 0..STEPS {
+                for v in &mut acc {
+                    *v = _mm256_fmadd_ps(*v, a, b);
+                }
+            }
+            std::hint::black_box(acc);
+        }
+        // SAFETY: `tier` names only what the processor has.
+        match tier() {
+            Tier::Avx512 => return (STEPS * 16 * 32) as f64 / best(|| unsafe { avx512() }),
+            Tier::Avx2 => return (STEPS * 12 * 16) as f64 / best(|| unsafe { avx2() }),
+            Tier::Portable => {}
+        }
+    }
+    const STEPS: usize = 4000;
+    (STEPS * 8 * 8) as f64
+        / best(|| {
+            let mut acc = [[0f32; 4]; 8];
+            for _ in 0..STEPS {
+                for v in acc.as_flattened_mut() {
+                    *v = *v * 0.5 + 0.25;
+                }
+                std::hint::black_box(&mut acc);
+            }
+        })
+}
+
+impl Bench {
+    fn wants(&self, name: &str) -> bool {
+        self.filter.is_empty() || self.filter.iter().any(|f| name.contains(f.as_str()))
+    }
+
+    fn time<A>(&mut self, kernel: unsafe extern "C" fn(*const Ctx, *const A) -> i32, args: &A) -> f64 {
+        let ctx = Ctx {
+            threads: 1,
+            pool: core::ptr::null(),
+            parallel_for: serial,
+            scratch: self.scratch.at_mut().cast(),
+            cancel: core::ptr::null(),
+            trace: None,
+            trace_data: core::ptr::null_mut(),
+            error: &mut self.error,
+        };
+        // SAFETY: the benchmarks give valid arguments.
+        best(|| unsafe {
+            let status = kernel(&ctx, args);
+            debug_assert_eq!(status, 0);
+        })
+    }
+
+    fn report(&self, name: &str, flops: f64, bytes: f64, seconds: f64) {
+        let share = 100.0 * flops / seconds / self.peak;
+        println!("{name:<34} {:>9.1} µs  {share:>5.1}% of peak  {:>6.1} GB/s", seconds * 1e6, bytes / seconds / 1e9);
+    }
+
+    fn gemm(&mut self, m: usize, n: usize, k: usize, act: i64) {
+        let name = format!("gemm {m}x{n}x{k} act {act}");
+        if !self.wants(&name) {
+            return;
+        }
+        let nr = std::env::var("NR").ok().and_then(|v| v.parse().ok()).unwrap_or_else(|| panel_width(Some(m), n, k));
+        let (x, w, bias, mut y) = (Buffer::new(m * k), Buffer::new(packed_len(k, n, nr)), Buffer::new(n), Buffer::new(m * n));
+        // SAFETY: all words zero is an argument list of absent operands.
+        let mut args: GemmArgs = unsafe { core::mem::zeroed() };
+        (args.x, args.w, args.y, args.bias) = (x.at(), w.at(), y.at_mut(), bias.at());
+        (args.m, args.n, args.k, args.nr, args.act) = (m as i64, n as i64, k as i64, nr as i64, act);
+        let t = self.time(gc_gemm_f32, &args);
+        self.report(&format!("{name} nr {nr}"), 2.0 * (m * n * k) as f64, 4.0 * (n * k) as f64, t);
+    }
+
+    fn matmul(&mut self, batch: usize, m: usize, n: usize, k: usize, transposed: bool) {
+        let name = format!("matmul {batch}x{m}x{n}x{k}{}", if transposed { "ᵀ" } else { "" });
+        if !self.wants(&name) {
+            return;
+        }
+        let (a, b, mut c) = (Buffer::new(batch * m * k), Buffer::new(batch * n * k), Buffer::new(batch * m * n));
+        // SAFETY: all words zero is an argument list of absent operands.
+        let mut args: MatmulArgs = unsafe { core::mem::zeroed() };
+        (args.a, args.b, args.c) = (a.at(), b.at(), c.at_mut());
+        (args.m, args.n, args.k, args.batch0) = (m as i64, n as i64, k as i64, batch as i64);
+        (args.a_row, args.a_col, args.c_row, args.c_col) = (k as i64, 1, n as i64, 1);
+        (args.b_row, args.b_col) = if transposed { (1, k as i64) } else { (n as i64, 1) };
+        (args.a_batch0, args.b_batch0, args.c_batch0) = ((m * k) as i64, (n * k) as i64, (m * n) as i64);
+        let t = self.time(gc_matmul_f32, &args);
+        self.report(&name, 2.0 * (batch * m * n * k) as f64, 4.0 * (batch * n * k) as f64, t);
+    }
+
+    fn conv(&mut self, h: usize, c: usize, n: usize, k: usize, stride: usize) {
+        let name = format!("conv {h}x{h}x{c} -> {n}, {k}x{k}/{stride}");
+        if !self.wants(&name) {
+            return;
+        }
+        let out = h.div_ceil(stride);
+        let pad = ((out - 1) * stride + k).saturating_sub(h) / 2;
+        let nr =
+            std::env::var("NR").ok().and_then(|v| v.parse().ok()).unwrap_or_else(|| panel_width(Some(out * out), n, k * k * c));
+        let (x, w, bias) = (Buffer::new(h * h * c), Buffer::new(packed_len(k * k * c, n, nr)), Buffer::new(n));
+        let mut y = Buffer::new(out * out * n);
+        // SAFETY: all words zero is an argument list of absent operands.
+        let mut args: Conv2dArgs = unsafe { core::mem::zeroed() };
+        (args.x, args.w, args.y, args.bias) = (x.at(), w.at(), y.at_mut(), bias.at());
+        (args.batch, args.in_h, args.in_w, args.in_c) = (1, h as i64, h as i64, c as i64);
+        (args.out_h, args.out_w, args.out_c) = (out as i64, out as i64, n as i64);
+        (args.k_h, args.k_w, args.stride_h, args.stride_w) = (k as i64, k as i64, stride as i64, stride as i64);
+        (args.pad_top, args.pad_left, args.nr, args.act) = (pad as i64, pad as i64, nr as i64, act::RELU);
+        let t = self.time(gc_conv2d_f32, &args);
+        self.report(&format!("{name} nr {nr}"), 2.0 * (out * out * n * k * k * c) as f64, 4.0 * (n * k * k * c) as f64, t);
+    }
+
+    fn depthwise(&mut self, h: usize, c: usize, k: usize, stride: usize, act: i64) {
+        let name = format!("depthwise {h}x{h}x{c} {k}x{k}/{stride} act {act}");
+        if !self.wants(&name) {
+            return;
+        }
+        let out = h.div_ceil(stride);
+        let pad = ((out - 1) * stride + k).saturating_sub(h) / 2;
+        let (x, w, bias, mut y) = (Buffer::new(h * h * c), Buffer::new(k * k * c), Buffer::new(c), Buffer::new(out * out * c));
+        // SAFETY: all words zero is an argument list of absent operands.
+        let mut args: DepthwiseArgs = unsafe { core::mem::zeroed() };
+        (args.x, args.w, args.y, args.bias) = (x.at(), w.at(), y.at_mut(), bias.at());
+        (args.batch, args.in_h, args.in_w, args.in_c) = (1, h as i64, h as i64, c as i64);
+        (args.out_h, args.out_w, args.k_h, args.k_w) = (out as i64, out as i64, k as i64, k as i64);
+        (args.stride_h, args.stride_w, args.pad_top, args.pad_left) = (stride as i64, stride as i64, pad as i64, pad as i64);
+        (args.act, args.act_hi) = (act, 6.0);
+        let t = self.time(gc_depthwise_f32, &args);
+        self.report(&name, 2.0 * (out * out * k * k * c) as f64, 4.0 * (h * h * c + out * out * c) as f64, t);
+    }
+
+    fn pack(&mut self, k: usize, n: usize, transposed: bool) {
+        let name = format!("pack {k}x{n}{}", if transposed { "ᵀ" } else { "" });
+        if !self.wants(&name) {
+            return;
+        }
+        let src = vec![1f32; k * n];
+        let mut dst = vec![0f32; packed_len(k, n, 32)];
+        let (row, col) = if transposed { (1, k) } else { (n, 1) };
+        let t = best(|| pack_panels(&mut dst, &src, k, n, row, col, 32, 0..panels(n, 32)));
+        self.report(&name, 0.0, 4.0 * (k * n) as f64, t);
+    }
+}
+
+fn main() {
+    let filter = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let mut b = Bench { filter, peak: peak(), scratch: Buffer::new(SCRATCH_BYTES / 4), error: ErrorRecord::default() };
+    println!("{:?}: peak {:.1} GFLOP/s on one thread", tier(), b.peak / 1e9);
+    for (m, n, k) in
+        [(512, 512, 512), (196, 256, 2304), (49, 2048, 512), (128, 768, 768), (128, 3072, 768), (128, 768, 3072), (32, 1000, 2048)]
+    {
+        b.gemm(m, n, k, act::NONE);
+    }
+    b.gemm(128, 3072, 768, act::GELU_ERF);
+    b.gemm(3136, 24, 144, act::NONE);
+    for (m, n, k) in [(1, 1000, 2048), (1, 4096, 4096), (2, 1000, 2048), (1, 128, 256), (4, 1000, 2048)] {
+        b.gemm(m, n, k, act::NONE);
+    }
+    for transposed in [false, true] {
+        b.matmul(1, 512, 512, 512, transposed);
+        b.matmul(12, 128, 128, 64, transposed);
+        b.matmul(12, 1, 128, 64, transposed);
+        b.pack(2304, 256, transposed);
+        b.pack(768, 3072, transposed);
+    }
+    b.conv(224, 3, 64, 7, 2);
+    for (h, c) in [(56, 64), (28, 128), (14, 256), (7, 512)] {
+        b.conv(h, c, c, 3, 1);
+        b.conv(h, 4 * c, c, 1, 1);
+        b.conv(h, c, 4 * c, 1, 1);
+        if c > 64 {
+            b.conv(2 * h, c, c, 3, 2);
+            b.conv(2 * h, 2 * c, 4 * c, 1, 2);
+        }
+    }
+    for (h, c, stride) in
+        [(112, 32, 1), (112, 96, 2), (56, 144, 1), (56, 144, 2), (28, 192, 1), (28, 192, 2), (14, 576, 1), (7, 960, 1)]
+    {
+        b.depthwise(h, c, 3, stride, act::CLAMP);
+    }
+    b.depthwise(28, 240, 5, 1, act::HARD_SWISH);
+    b.depthwise(28, 240, 5, 2, act::CLAMP);
+    b.depthwise(28, 240, 7, 1, act::CLAMP);
+    b.conv(224, 3, 32, 3, 2);
+    b.conv(28, 1, 32, 5, 1);
+}

@@ -7,6 +7,7 @@
 
 pub mod conv;
 pub mod data;
+pub mod depthwise;
 pub mod epilogue;
 pub mod math;
 pub mod matrix;
@@ -40,5 +41,5 @@ pub(crate) use {last_segment, symbol_list};
 
 /// All symbols of the library.
 pub fn symbols() -> impl Iterator<Item = &'static Symbol> {
-    [conv::SYMBOLS, math::SYMBOLS, matrix::SYMBOLS, rows::SYMBOLS, data::SYMBOLS].into_iter().flatten()
+    [conv::SYMBOLS, depthwise::SYMBOLS, math::SYMBOLS, matrix::SYMBOLS, rows::SYMBOLS, data::SYMBOLS].into_iter().flatten()
 }

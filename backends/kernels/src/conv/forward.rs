@@ -255,22 +255,32 @@ impl Lines {
             unsafe {
                 let source = self.lines_of(conv, image, oy, (end - 1) / conv.out_w % conv.out_h, copies);
                 let mut at = table;
-                let mut row = first;
+                let (mut oy, mut ox) = (oy, first % conv.out_w);
                 for (_, rows) in row_tiles(count, max_rows) {
-                    for i in 0..rows {
-                        let (oy, ox) = (row / conv.out_w % conv.out_h, row % conv.out_w);
-                        for ky in 0..k_h {
+                    for ky in 0..k_h {
+                        // Walks the tile's pixels along each line that it touches.
+                        let (mut oy, mut ox, mut i) = (oy, ox, 0);
+                        while i < rows {
+                            let run = (conv.out_w - ox).min(rows - i);
                             let y = (oy * conv.stride[0] + ky * conv.dil[0]).wrapping_sub(conv.pad[0]);
-                            *at.add(ky * rows + i) = if y < conv.in_h {
-                                source
-                                    .base
-                                    .wrapping_offset((y as isize - source.first as isize) * source.stride as isize)
-                                    .wrapping_add(ox * conv.stride[1] * conv.c)
+                            let line = (y as isize - source.first as isize).wrapping_mul(source.stride as isize);
+                            let (mut p, step) = if y < conv.in_h {
+                                let step = conv.stride[1] * conv.c;
+                                (source.base.wrapping_offset(line).wrapping_add(ox * step), step)
                             } else {
-                                zeros
+                                (zeros, 0)
                             };
+                            for q in i..i + run {
+                                *at.add(ky * rows + q) = p;
+                                p = p.wrapping_add(step);
+                            }
+                            i += run;
+                            (oy, ox) = (oy + 1, 0);
                         }
-                        row += 1;
+                    }
+                    ox += rows;
+                    while ox >= conv.out_w {
+                        (oy, ox) = (oy + 1, ox - conv.out_w);
                     }
                     at = at.add(rows * k_h);
                 }

@@ -1,0 +1,362 @@
+//! `gc_depthwise_f32`: one filter a channel.
+//!
+//! Kernels of 3x3 and 5x5 with strides 1 and 2 compute blocks of two lines by four pixels, channels innermost, so that a loaded
+//! vector of the image serves up to eight sums; lines outside the image are read from zeros, pixels outside are skipped. All other
+//! shapes go pixel by pixel.
+
+use crate::epilogue::{Activation, Epilogue, finish, finish_rows};
+use crate::matrix::gemm::{or, sizes};
+use crate::matrix::simd::{Portable, Simd};
+use crate::tier::{Tier, tier};
+use crate::{Symbol, symbol_list};
+use core::ops::Range;
+use graphc_abi::args::matrix::DepthwiseArgs;
+use graphc_abi::{Ctx, Status};
+
+pub(crate) const SYMBOLS: &[Symbol] = symbol_list![gc_depthwise_f32];
+
+struct Depthwise {
+    x: *const f32,
+    w: *const f32,
+    y: *mut f32,
+    in_h: usize,
+    in_w: usize,
+    in_c: usize,
+    out_h: usize,
+    out_w: usize,
+    multiplier: usize,
+    k: [usize; 2],
+    stride: [usize; 2],
+    dil: [usize; 2],
+    pad: [usize; 2],
+    ldx: usize,
+    ldc: usize,
+    epilogue: Epilogue,
+}
+
+// SAFETY: its inputs are read only, and each thread computes other lines of `y`.
+unsafe impl Sync for Depthwise {}
+
+/// Computes output lines of the flattened `[batch, out_h]`.
+type LinesFn = unsafe fn(&Depthwise, Range<usize>);
+
+/// See [`DepthwiseArgs`].
+///
+/// # Safety
+/// The context and the arguments are those of the calling convention.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gc_depthwise_f32(ctx: *const Ctx, args: *const DepthwiseArgs) -> i32 {
+    // SAFETY: by the contract.
+    match unsafe { run(&*ctx, &*args) } {
+        Some(()) => Status::Ok as i32,
+        None => Status::InvalidShape as i32,
+    }
+}
+
+unsafe fn run(ctx: &Ctx, g: &DepthwiseArgs) -> Option<()> {
+    let [batch, in_h, in_w, in_c, out_h, out_w, multiplier] =
+        sizes([g.batch, g.in_h, g.in_w, g.in_c, g.out_h, g.out_w, g.multiplier])?;
+    let [k_h, k_w, stride_h, stride_w, dil_h, dil_w] = sizes([g.k_h, g.k_w, g.stride_h, g.stride_w, g.dil_h, g.dil_w])?;
+    let [pad_top, pad_left, ldx, ldc, ldr] = sizes([g.pad_top, g.pad_left, g.ldx, g.ldc, g.ldr])?;
+    let multiplier = or(multiplier, 1);
+    let out_c = in_c * multiplier;
+    let epilogue = Epilogue::new(g.bias, g.residual, or(ldr, out_c), g.residual_after, g.act, g.act_lo, g.act_hi)?;
+    let (stride, dil) = ([or(stride_h, 1), or(stride_w, 1)], [or(dil_h, 1), or(dil_w, 1)]);
+    let d = Depthwise {
+        x: g.x,
+        w: g.w,
+        y: g.y,
+        in_h,
+        in_w,
+        in_c,
+        out_h,
+        out_w,
+        multiplier,
+        k: [k_h, k_w],
+        stride,
+        dil,
+        pad: [pad_top, pad_left],
+        ldx: or(ldx, in_c),
+        ldc: or(ldc, out_c),
+        epilogue,
+    };
+    let lines = batch * out_h;
+    if lines * out_w * out_c == 0 {
+        return Some(());
+    }
+    let kernel = kernel(&d);
+    let line_work = out_w * out_c * k_h * k_w;
+    let wanted = if ctx.threads > 1 { (lines * line_work / 64_000).clamp(1, 4 * ctx.threads) } else { 1 };
+    // Whole pairs of lines.
+    let group = lines.div_ceil(wanted).next_multiple_of(2);
+    // SAFETY: chunks compute other lines; the tensors are valid by the contract.
+    unsafe {
+        ctx.parallel(lines.div_ceil(group), &|chunk, _| kernel(&d, chunk * group..((chunk + 1) * group).min(lines)));
+    }
+    Some(())
+}
+
+impl Depthwise {
+    /// The sums would overwrite a residual that is wanted after them.
+    fn needs_residual_at_once(&self) -> bool {
+        !self.epilogue.in_registers() && self.epilogue.residual == self.y as *const f32
+    }
+}
+
+/// The fast kernels of a tier by kernel extent and stride.
+macro_rules! choose {
+    ($f:ident, $d:expr) => {
+        match ($d.k, $d.stride) {
+            _ if $d.multiplier != 1 || $d.dil != [1, 1] || $d.needs_residual_at_once() => $f::<0, 0>,
+            ([3, 3], [1, 1]) => $f::<3, 1>,
+            ([3, 3], [2, 2]) => $f::<3, 2>,
+            ([5, 5], [1, 1]) => $f::<5, 1>,
+            ([5, 5], [2, 2]) => $f::<5, 2>,
+            _ => $f::<0, 0>,
+        }
+    };
+}
+
+fn kernel(d: &Depthwise) -> LinesFn {
+    #[cfg(target_arch = "x86_64")]
+    match tier() {
+        Tier::Avx512 => return choose!(avx512, d),
+        Tier::Avx2 => return choose!(avx2, d),
+        Tier::Portable => {}
+    }
+    choose!(portable, d)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn avx512<const K: usize, const S: usize>(d: &Depthwise, lines: Range<usize>) {
+    unsafe { lines_of::<crate::matrix::simd::Avx512, K, S, 4>(d, lines) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<const K: usize, const S: usize>(d: &Depthwise, lines: Range<usize>) {
+    unsafe { lines_of::<crate::matrix::simd::Avx2, K, S, 2>(d, lines) }
+}
+
+unsafe fn portable<const K: usize, const S: usize>(d: &Depthwise, lines: Range<usize>) {
+    unsafe { lines_of::<Portable, K, S, 2>(d, lines) }
+}
+
+/// `K` 0: any kernel. Otherwise the extent of a square kernel of stride `S`, in blocks of `P` pixels.
+#[inline(always)]
+unsafe fn lines_of<V: Simd, const K: usize, const S: usize, const P: usize>(d: &Depthwise, lines: Range<usize>) {
+    unsafe {
+        let mut line = lines.start;
+        while line < lines.end {
+            let (image, oy) = (line / d.out_h, line % d.out_h);
+            if K == 0 {
+                any_line::<V>(d, image, oy);
+                line += 1;
+            } else if line + 1 < lines.end && oy + 1 < d.out_h {
+                fast_lines::<V, K, S, P, 2>(d, image, oy);
+                finish_lines(d, line, 2);
+                line += 2;
+            } else {
+                fast_lines::<V, K, S, P, 1>(d, image, oy);
+                finish_lines(d, line, 1);
+                line += 1;
+            }
+        }
+    }
+}
+
+/// The epilogue over output lines that hold sums, where it does not run in registers.
+unsafe fn finish_lines(d: &Depthwise, line: usize, count: usize) {
+    if !d.epilogue.in_registers() {
+        let (pixel, pixels) = (line * d.out_w, count * d.out_w);
+        let y = d.y.wrapping_add(pixel * d.ldc);
+        // SAFETY: lines of the output; `choose` made sure that the residual lies elsewhere.
+        unsafe { finish_rows(&d.epilogue.at(pixel, 0), y, d.ldc, pixels, d.in_c, y, d.ldc) };
+    }
+}
+
+/// Most input lines of a block: two output lines of a 5x5 kernel with stride 2.
+const MAX_LINES: usize = 7;
+
+/// `R` output lines from `oy` on.
+#[inline(always)]
+unsafe fn fast_lines<V: Simd, const K: usize, const S: usize, const P: usize, const R: usize>(
+    d: &Depthwise,
+    image: usize,
+    oy: usize,
+) {
+    unsafe {
+        // A line outside the image has no pixels.
+        let mut lines = [core::ptr::null::<f32>(); MAX_LINES];
+        for (i, line) in lines.iter_mut().enumerate().take(S * (R - 1) + K) {
+            let y = (oy * S + i).wrapping_sub(d.pad[0]);
+            if y < d.in_h {
+                *line = d.x.wrapping_add((image * d.in_h + y) * d.in_w * d.ldx);
+            }
+        }
+        let row = (image * d.out_h + oy) * d.out_w;
+        let whole_lines = lines[..S * (R - 1) + K].iter().all(|l| !l.is_null());
+        let mut ox = 0;
+        while ox < d.out_w {
+            let x0 = (ox * S) as isize - d.pad[1] as isize;
+            if d.out_w - ox >= P {
+                if whole_lines && x0 >= 0 && x0 as usize + S * (P - 1) + K <= d.in_w {
+                    block::<V, K, S, P, R, true>(d, &lines, x0, row + ox);
+                } else {
+                    block::<V, K, S, P, R, false>(d, &lines, x0, row + ox);
+                }
+                ox += P;
+            } else {
+                block::<V, K, S, 1, R, false>(d, &lines, x0, row + ox);
+                ox += 1;
+            }
+        }
+    }
+}
+
+/// `R` lines by `P` pixels of all channels. `INSIDE`: every pixel read is in the image.
+#[inline(always)]
+unsafe fn block<V: Simd, const K: usize, const S: usize, const P: usize, const R: usize, const INSIDE: bool>(
+    d: &Depthwise,
+    lines: &[*const f32; MAX_LINES],
+    x0: isize,
+    row: usize,
+) {
+    unsafe {
+        let mut c = 0;
+        while c + V::LANES <= d.in_c {
+            channels::<V, K, S, P, R, INSIDE, true>(d, lines, x0, row, c, V::LANES);
+            c += V::LANES;
+        }
+        if c < d.in_c {
+            channels::<V, K, S, P, R, INSIDE, false>(d, lines, x0, row, c, d.in_c - c);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn load<V: Simd, const FULL: bool>(p: *const f32, n: usize) -> V::V {
+    unsafe { if FULL { V::load(p) } else { V::load_n(p, n) } }
+}
+
+#[inline(always)]
+unsafe fn channels<
+    V: Simd,
+    const K: usize,
+    const S: usize,
+    const P: usize,
+    const R: usize,
+    const INSIDE: bool,
+    const FULL: bool,
+>(
+    d: &Depthwise,
+    lines: &[*const f32; MAX_LINES],
+    x0: isize,
+    row: usize,
+    c: usize,
+    n: usize,
+) {
+    /// Pixels of a line that four outputs of a 5x5 kernel with stride 2 read.
+    const MAX_PIXELS: usize = 11;
+    unsafe {
+        let mut acc = [[V::zero(); P]; R];
+        let pixels = S * (P - 1) + K;
+        for i in 0..S * (R - 1) + K {
+            let mut v = [V::zero(); MAX_PIXELS];
+            if INSIDE {
+                let line = lines[i].offset(x0 * d.ldx as isize).add(c);
+                for (q, v) in v.iter_mut().enumerate().take(pixels) {
+                    *v = load::<V, FULL>(line.add(q * d.ldx), n);
+                }
+            } else {
+                if lines[i].is_null() {
+                    continue;
+                }
+                for (q, v) in v.iter_mut().enumerate().take(pixels) {
+                    let x = (x0 + q as isize) as usize;
+                    if x < d.in_w {
+                        *v = load::<V, FULL>(lines[i].add(x * d.ldx + c), n);
+                    }
+                }
+            }
+            for r in 0..R {
+                if i >= S * r && i < S * r + K {
+                    let w = d.w.add((i - S * r) * K * d.in_c + c);
+                    for kx in 0..K {
+                        let wv = load::<V, FULL>(w.add(kx * d.in_c), n);
+                        for p in 0..P {
+                            acc[r][p] = V::fma(v[S * p + kx], wv, acc[r][p]);
+                        }
+                    }
+                }
+            }
+        }
+        let e = &d.epilogue;
+        let here = e.in_registers();
+        let bias = if e.bias.is_null() || !here { V::zero() } else { load::<V, FULL>(e.bias.add(c), n) };
+        let clamp = here && e.activation == Activation::Clamp;
+        let (lo, hi) = (V::splat(e.lo), V::splat(e.hi));
+        for r in 0..R {
+            for p in 0..P {
+                let pixel = row + r * d.out_w + p;
+                let mut t = V::add(acc[r][p], bias);
+                if here && !e.residual.is_null() {
+                    t = V::add(t, load::<V, FULL>(e.residual.add(pixel * e.ldr + c), n));
+                }
+                if clamp {
+                    t = V::min(hi, V::max(lo, t));
+                }
+                let y = d.y.add(pixel * d.ldc + c);
+                if FULL { V::store(y, t) } else { V::store_n(y, t, n) }
+            }
+        }
+    }
+}
+
+/// One output line of any kernel, with the whole epilogue.
+#[inline(always)]
+unsafe fn any_line<V: Simd>(d: &Depthwise, image: usize, oy: usize) {
+    unsafe {
+        let out_c = d.in_c * d.multiplier;
+        let e = &d.epilogue;
+        for ox in 0..d.out_w {
+            let pixel = (image * d.out_h + oy) * d.out_w + ox;
+            let mut o = 0;
+            while o < out_c {
+                let n = V::LANES.min(out_c - o);
+                let mut sum = V::zero();
+                for ky in 0..d.k[0] {
+                    let y = (oy * d.stride[0] + ky * d.dil[0]).wrapping_sub(d.pad[0]);
+                    if y >= d.in_h {
+                        continue;
+                    }
+                    for kx in 0..d.k[1] {
+                        let x = (ox * d.stride[1] + kx * d.dil[1]).wrapping_sub(d.pad[1]);
+                        if x >= d.in_w {
+                            continue;
+                        }
+                        let image = d.x.add(((image * d.in_h + y) * d.in_w + x) * d.ldx);
+                        let w = V::load_n(d.w.add((ky * d.k[1] + kx) * out_c + o), n);
+                        let v = if d.multiplier == 1 {
+                            V::load_n(image.add(o), n)
+                        } else if d.in_c == 1 {
+                            V::splat(*image)
+                        } else {
+                            let mut lanes = [0f32; 16];
+                            for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+                                *lane = *image.add((o + i) / d.multiplier);
+                            }
+                            V::load(lanes.as_ptr())
+                        };
+                        sum = V::fma(v, w, sum);
+                    }
+                }
+                let bias = if e.bias.is_null() { V::zero() } else { V::load_n(e.bias.add(o), n) };
+                let residual = if e.residual.is_null() { V::zero() } else { V::load_n(e.residual.add(pixel * e.ldr + o), n) };
+                V::store_n(d.y.add(pixel * d.ldc + o), finish::<V>(e, sum, bias, residual), n);
+                o += n;
+            }
+        }
+    }
+}
