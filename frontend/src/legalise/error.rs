@@ -1,0 +1,79 @@
+//! Why a graph could not be legalised.
+
+use crate::error::UnsupportedOp;
+use graphc_ir::{Dim, Sym};
+use std::fmt;
+
+/// TensorFlow's status class of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TfStatus {
+    InvalidArgument = 3,
+    NotFound = 5,
+    FailedPrecondition = 9,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+}
+
+impl TfStatus {
+    /// TensorFlow's number of the status.
+    pub fn code(self) -> i32 {
+        self as i32
+    }
+}
+
+/// Why a graph could not be legalised, or what must be known first.
+#[derive(Clone, Debug)]
+pub enum LegaliseError {
+    /// Ops that have no rule, every one of them, before anything else fails.
+    Unsupported(Vec<UnsupportedOp>),
+    /// An operand must be known at compile time and comes from these feeds (indices into the request): bake their values and try again.
+    NeedsValue { feeds: Vec<usize>, node: String },
+    /// These feeds have no known rank: try again with the rank that is fed.
+    NeedsRank { feeds: Vec<usize> },
+    /// The graph is valid only where `sym` equals `dim`: put `dim` in the place of `sym` in the shapes of the feeds, try again, and guard
+    /// each run. `dim` may hold a symbol of its own (`?n = 2*?n_half`).
+    Assume { sym: Sym, dim: Dim, node: String },
+    /// Nothing general can be said about these symbols at this node: try again with the sizes that are fed.
+    NeedsShape { syms: Vec<Sym>, node: String, message: String },
+    /// A node breaks a rule; TensorFlow fails with this status.
+    Node { code: &'static str, node: String, op: String, message: String, status: TfStatus },
+}
+
+impl LegaliseError {
+    /// The node that broke a rule or needs to know more.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            LegaliseError::Unsupported(_) | LegaliseError::NeedsRank { .. } => None,
+            LegaliseError::NeedsValue { node, .. }
+            | LegaliseError::Assume { node, .. }
+            | LegaliseError::NeedsShape { node, .. }
+            | LegaliseError::Node { node, .. } => Some(node),
+        }
+    }
+}
+
+impl fmt::Display for LegaliseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LegaliseError::Unsupported(ops) => crate::error::ErrorKind::UnsupportedOps { ops: ops.clone() }.fmt(f),
+            LegaliseError::NeedsValue { feeds, node } => {
+                write!(f, "node \"{node}\": an operand must be known at compile time; it comes from the inputs {feeds:?}")
+            }
+            LegaliseError::NeedsRank { feeds } => write!(f, "the rank of the inputs {feeds:?} must be known"),
+            LegaliseError::Assume { sym, dim, node } => write!(f, "node \"{node}\": valid only where {sym} = {dim}"),
+            LegaliseError::NeedsShape { node, message, .. } => write!(f, "node \"{node}\": {message}"),
+            LegaliseError::Node { code, node, op, message, .. } => write!(f, "{code}: node \"{node}\" ({op}): {message}"),
+        }
+    }
+}
+
+impl std::error::Error for LegaliseError {}
+
+/// Codes of [`LegaliseError::Node`], with their meaning; the reference lists them.
+pub const CODES: &[(&str, &str)] = &[
+    ("GC0501", "an operand or attribute breaks a rule of the op"),
+    ("GC0502", "the op is supported, but not on these types or with these attributes"),
+    ("GC0503", "an operand must be known at compile time and is computed at run time"),
+    ("GC0504", "the graph is not what its definition says"),
+];

@@ -1,0 +1,308 @@
+//! Variables: which there are, where the checkpoint has their values, and which a graph may change.
+
+use crate::checkpoint::{Checkpoint, Slice};
+use crate::dtype::DataType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{Library, Node, NodeId, RawGraph, Request, Value, extract};
+use crate::limits::Limits;
+use crate::proto::attr_value::Value as Attr;
+use crate::proto::{SaverDef, TrackableObjectGraph};
+use crate::tensor::{PartialShape, RawTensor};
+use prost::Message as _;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// The shared name that TensorFlow gives to variables that share with nobody.
+const ANONYMOUS: &str = "cd2c89b7-88b7-44c8-ad83-06c2a9158347";
+
+/// A variable of a model.
+#[derive(Clone, Debug)]
+pub struct Variable {
+    /// Its shared name, else the name of its node. Nodes with the same name are the same variable.
+    pub name: String,
+    /// A node of the main graph that stands for it.
+    pub node: String,
+    pub dtype: DataType,
+    pub shape: PartialShape,
+    /// Whether it is a resource (`VarHandleOp`) and not a reference variable (`VariableV2`).
+    pub resource: bool,
+    /// Where the checkpoint has its value; None without a checkpoint or when the checkpoint does not have it.
+    pub stored: Option<Stored>,
+    pub(crate) key: String,
+}
+
+/// A value in a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub key: String,
+    /// The part of the stored tensor that the variable is; None is all of it.
+    pub slice: Option<Slice>,
+}
+
+/// Identity of the variable that a node stands for; None for other ops.
+pub(crate) fn key(node: &Node) -> Option<String> {
+    if !matches!(node.op.as_str(), "VarHandleOp" | "VariableV2" | "Variable") {
+        return None;
+    }
+    let text = |name: &str| match node.attr(name) {
+        Some(Attr::S(s)) => std::str::from_utf8(s).ok().filter(|s| !s.is_empty()),
+        _ => None,
+    };
+    let shared = text("shared_name").filter(|s| *s != ANONYMOUS);
+    Some(format!("{};{}", text("container").unwrap_or_default(), shared.unwrap_or(&node.name)))
+}
+
+/// The variables that the nodes of a graph stand for, in graph order.
+pub(crate) fn declared(graph: &RawGraph, limits: &Limits) -> Result<Vec<Variable>> {
+    let _ = limits;
+    let mut variables = Vec::new();
+    let mut seen = HashSet::new();
+    for (_, node) in graph.nodes() {
+        let Some(key) = key(node) else { continue };
+        if !seen.insert(key.clone()) {
+            continue;
+        }
+        let name = key.split_once(';').map_or("", |(_, name)| name).to_string();
+        let (dtype, shape) = (node.attr_type("dtype")?, node.attr_shape("shape")?);
+        let resource = node.op == "VarHandleOp";
+        variables.push(Variable { name, node: node.name.clone(), dtype, shape, resource, stored: None, key });
+    }
+    Ok(variables)
+}
+
+/// Finds where the checkpoint has the values: by what the restore op assigns, else by the checkpoint's object graph, else by name.
+pub(crate) fn find_values(
+    variables: &mut [Variable],
+    graph: &RawGraph,
+    library: &Library,
+    saver: Option<&SaverDef>,
+    checkpoint: Option<&Checkpoint>,
+) {
+    let Some(checkpoint) = checkpoint else { return };
+    let restored = restored_values(graph, library, saver);
+    let tracked = tracked_values(checkpoint);
+    for variable in variables {
+        let named = |key: &str| Some(key).filter(|k| checkpoint.contains(k)).map(|k| Stored { key: k.to_string(), slice: None });
+        let from_restore = restored.get(&variable.key).filter(|s| checkpoint.contains(&s.key)).cloned();
+        variable.stored = from_restore
+            .or_else(|| named(tracked.get(&variable.name)?))
+            .or_else(|| named(tracked.get(&variable.node)?))
+            .or_else(|| named(&variable.name))
+            .or_else(|| named(&variable.node));
+    }
+}
+
+/// What the restore op assigns to each variable, by the variable's key.
+fn restored_values(graph: &RawGraph, library: &Library, saver: Option<&SaverDef>) -> HashMap<String, Stored> {
+    let name = saver.map(|s| s.restore_op_name.split(':').next().unwrap_or_default()).filter(|n| !n.is_empty());
+    let request = name.map(|n| Request { targets: vec![n.to_string()], ..Request::default() });
+    // A restore op that does not resolve leaves the other ways to find values; a variable without one is reported when it is read.
+    let inlined = request.and_then(|r| extract(graph, library, &r).ok());
+    let graph = inlined.as_ref().unwrap_or(graph);
+    let mut found = HashMap::new();
+    for (_, node) in graph.nodes().filter(|(_, n)| matches!(n.op.as_str(), "AssignVariableOp" | "Assign")) {
+        let (Ok(target), Ok(value)) = (node.input(0), node.input(1)) else { continue };
+        let target = graph.node(through_identities(graph, target).node);
+        let (Some(key), Some(stored)) = (key(target), restore_source(graph, value, library.limits())) else { continue };
+        found.entry(key).or_insert(stored);
+    }
+    found
+}
+
+/// The checkpoint tensor that a value is restored from, when it comes straight from a restore op.
+fn restore_source(graph: &RawGraph, value: Value, limits: &Limits) -> Option<Stored> {
+    let value = through_identities(graph, value);
+    let node = graph.node(value.node);
+    if node.op != "RestoreV2" {
+        return None;
+    }
+    let text = |input: usize| -> Option<String> {
+        let constant = graph.node(through_identities(graph, node.input(input).ok()?).node);
+        let tensor = constant.attr_tensor("value", limits).ok().filter(|_| constant.op == "Const")?;
+        let bytes = tensor.strings().ok()?.get(value.port as usize)?.to_vec();
+        String::from_utf8(bytes).ok()
+    };
+    let spec = text(2)?;
+    let slice = if spec.is_empty() { None } else { Some(Slice::parse(&spec)?.1) };
+    Some(Stored { key: text(1)?, slice })
+}
+
+fn through_identities(graph: &RawGraph, mut value: Value) -> Value {
+    // Bounded, for a cycle of identities through NextIteration.
+    for _ in 0..64 {
+        let node = graph.node(value.node);
+        match node.inputs.get(value.port as usize) {
+            Some(from) if matches!(node.op.as_str(), "Identity" | "IdentityN" | "RefIdentity" | "Enter" | "RefEnter") => {
+                value = *from;
+            }
+            _ => break,
+        }
+    }
+    value
+}
+
+/// Checkpoint keys by the full names that the object graph in the checkpoint records.
+fn tracked_values(checkpoint: &Checkpoint) -> HashMap<String, String> {
+    let proto = checkpoint.read("_CHECKPOINTABLE_OBJECT_GRAPH").ok();
+    let bytes = proto.and_then(|t| t.strings().ok().and_then(|s| s.first().cloned()));
+    let graph = bytes.and_then(|b| TrackableObjectGraph::decode(b).ok()).unwrap_or_default();
+    let attributes = graph.nodes.into_iter().flat_map(|n| n.attributes).filter(|a| !a.full_name.is_empty());
+    attributes.map(|a| (a.full_name, a.checkpoint_key)).collect()
+}
+
+/// The value of a variable, of the type and shape that the graph declares.
+pub(crate) fn read_value(variable: &Variable, checkpoint: Option<&Checkpoint>) -> Result<RawTensor> {
+    let (Some(checkpoint), Some(stored)) = (checkpoint, &variable.stored) else {
+        return Err(ErrorKind::NoCheckpoint { variable: variable.name.clone() }.into());
+    };
+    let tensor = match &stored.slice {
+        Some(slice) => checkpoint.read_slice(&stored.key, slice)?,
+        None => checkpoint.read(&stored.key)?,
+    };
+    let shape_fits = variable.shape.as_ref().is_none_or(|s| {
+        s.len() == tensor.shape.len() && s.iter().zip(&tensor.shape).all(|(want, have)| want.is_none_or(|w| w == *have))
+    });
+    if tensor.dtype != variable.dtype || !shape_fits {
+        let detail = format!(
+            "it is {} {:?} in the graph but {} {:?} in the checkpoint",
+            variable.dtype, variable.shape, tensor.dtype, tensor.shape
+        );
+        return Err(Error::from(ErrorKind::VariableMismatch { variable: variable.name.clone(), detail }).at_node(&variable.node));
+    }
+    Ok(tensor)
+}
+
+/// Names of the variables that running a graph may change.
+pub(crate) fn assigned(graph: &RawGraph, library: &Library) -> Result<BTreeSet<String>> {
+    let mut flows = Flows { library, known: HashMap::new() };
+    let mut out = BTreeSet::new();
+    for (id, node) in graph.nodes() {
+        let Some(key) = key(node) else { continue };
+        if flows.follow(graph, Value { node: id, port: 0 }, 0)?.written {
+            out.insert(key.split_once(';').map_or("", |(_, name)| name).to_string());
+        }
+    }
+    Ok(out)
+}
+
+/// Where a handle that enters a graph goes.
+#[derive(Clone, Default)]
+struct Flow {
+    written: bool,
+    /// Outputs of the graph that it leaves by.
+    outputs: Vec<usize>,
+}
+
+struct Flows<'a> {
+    library: &'a Library,
+    /// What becomes of an argument of a function; a function that is being looked at counts as writing nothing more.
+    known: HashMap<(String, usize), Flow>,
+}
+
+impl Flows<'_> {
+    fn follow(&mut self, graph: &RawGraph, start: Value, depth: usize) -> Result<Flow> {
+        let mut flow = Flow::default();
+        if depth > self.library.limits().max_call_depth {
+            flow.written = true;
+            return Ok(flow);
+        }
+        let mut seen: HashSet<Value> = HashSet::from([start]);
+        let mut stack = vec![start];
+        while let Some(value) = stack.pop() {
+            flow.outputs.extend(graph.outputs.iter().enumerate().filter(|(_, o)| o.value == value).map(|(i, _)| i));
+            for edge in graph.petgraph().edges(value.node) {
+                use petgraph::visit::EdgeRef as _;
+                let super::graph::Edge::Data { output, input } = *edge.weight() else { continue };
+                if output != value.port {
+                    continue;
+                }
+                let outputs = self.consumer(graph, edge.target(), input as usize, depth, &mut flow)?;
+                for port in outputs {
+                    let next = Value { node: edge.target(), port };
+                    if seen.insert(next) {
+                        stack.push(next);
+                    }
+                }
+            }
+        }
+        Ok(flow)
+    }
+
+    /// What a node does with a handle at one of its inputs: the outputs that carry the handle on.
+    fn consumer(&mut self, graph: &RawGraph, id: NodeId, input: usize, depth: usize, flow: &mut Flow) -> Result<Vec<u32>> {
+        let node = graph.node(id);
+        let (functions, skipped): (Vec<&str>, usize) = match node.op.as_str() {
+            "ReadVariableOp"
+            | "_ReadVariablesOp"
+            | "VarIsInitializedOp"
+            | "IsVariableInitialized"
+            | "VariableShape"
+            | "ResourceGather"
+            | "ResourceGatherNd" => return Ok(Vec::new()),
+            "Identity" | "RefIdentity" | "Enter" | "RefEnter" | "Exit" | "RefExit" | "NextIteration" | "RefNextIteration"
+            | "Merge" | "RefMerge" => return Ok(vec![0]),
+            "IdentityN" => return Ok(vec![input as u32]),
+            "Switch" | "RefSwitch" if input == 0 => return Ok(vec![0, 1]),
+            "If" | "StatelessIf" => (["then_branch", "else_branch"].iter().map(|a| name_of(node, a)).collect::<Result<_>>()?, 1),
+            "Case" | "StatelessCase" => (node.attr_funcs("branches")?.iter().map(|f| f.name.as_str()).collect(), 1),
+            "While" | "StatelessWhile" => (["cond", "body"].iter().map(|a| name_of(node, a)).collect::<Result<_>>()?, 0),
+            "PartitionedCall" | "StatefulPartitionedCall" => (vec![name_of(node, "f")?], 0),
+            op if self.library.get(op).is_some() => (vec![op], 0),
+            _ => {
+                flow.written |= !reads_only(node, input);
+                return Ok(Vec::new());
+            }
+        };
+        let Some(argument) = input.checked_sub(skipped) else { return Ok(Vec::new()) };
+        let mut outputs = Vec::new();
+        for function in functions {
+            let inner = self.argument(function, argument, node, depth + 1)?;
+            flow.written |= inner.written;
+            // The condition of a loop returns no handle, so only the body's outputs are here.
+            outputs.extend(inner.outputs.into_iter().map(|o| o as u32));
+        }
+        Ok(outputs)
+    }
+
+    fn argument(&mut self, function: &str, argument: usize, call: &Node, depth: usize) -> Result<Flow> {
+        let memo = (function.to_string(), argument);
+        if let Some(flow) = self.known.get(&memo) {
+            return Ok(flow.clone());
+        }
+        self.known.insert(memo.clone(), Flow::default());
+        let body = self.library.body(function, &call.attrs)?;
+        let flow = match body.inputs.get(argument) {
+            Some(arg) => self.follow(&body, Value { node: arg.node, port: 0 }, depth)?,
+            None => Flow::default(),
+        };
+        self.known.insert(memo, flow.clone());
+        Ok(flow)
+    }
+}
+
+fn name_of<'a>(node: &'a Node, attr: &str) -> Result<&'a str> {
+    Ok(&node.attr_func(attr)?.name)
+}
+
+/// Whether an op takes a reference variable by value at this input. Resources are never taken by value.
+fn reads_only(node: &Node, input: usize) -> bool {
+    use crate::proto::op_def::ArgDef;
+    let Some(def) = node.def.as_deref() else { return false };
+    let limits = Limits::default();
+    let mut next = 0usize;
+    let mut found: Option<&ArgDef> = None;
+    for arg in &def.input_arg {
+        next += crate::graph::arg_count(arg, &|a| node.attr(a), &limits).unwrap_or(1);
+        if input < next {
+            found = Some(arg);
+            break;
+        }
+    }
+    let Some(arg) = found else { return false };
+    let resource = DataType::Resource;
+    let by_type = DataType::from_number(arg.r#type);
+    let is = |t: DataType| t == resource || t == DataType::Variant;
+    let handle = by_type.is_some_and(is)
+        || (!arg.type_attr.is_empty() && node.attr_type(&arg.type_attr).is_ok_and(is))
+        || (!arg.type_list_attr.is_empty() && node.attr_types(&arg.type_list_attr).is_ok_and(|l| l.into_iter().any(is)));
+    !handle && !arg.is_ref
+}
