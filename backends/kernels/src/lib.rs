@@ -5,6 +5,7 @@
 //! spread over threads through [`graphc_abi::Ctx::parallel`] only, and give the same result at every number of threads. The
 //! instruction set is chosen at run time, see [`tier`].
 
+pub mod attention;
 pub mod conv;
 pub mod data;
 pub mod depthwise;
@@ -41,5 +42,5 @@ pub(crate) use {last_segment, symbol_list};
 
 /// All symbols of the library.
 pub fn symbols() -> impl Iterator<Item = &'static Symbol> {
-    [conv::SYMBOLS, depthwise::SYMBOLS, math::SYMBOLS, matrix::SYMBOLS, rows::SYMBOLS, data::SYMBOLS].into_iter().flatten()
+    [attention::SYMBOLS, conv::SYMBOLS, depthwise::SYMBOLS, math::SYMBOLS, matrix::SYMBOLS, rows::SYMBOLS, data::SYMBOLS].into_iter().flatten()
 }
