@@ -93,6 +93,9 @@ pub enum ConstLayout {
     /// `count` matrices of `k` x `n`, each as panels `[n / width][k][width]`, zero beyond `n`. Element `(c, i, j)` is found in the
     /// tensor at `c * strides[0] + i * strides[1] + j * strides[2]`.
     Panels { count: usize, k: usize, n: usize, width: usize, strides: [usize; 3] },
+    /// A filter `[kernel_h, kernel_w, out, in]` of a transposed convolution: panels of `out` columns and a row for each tap and input
+    /// channel, taps that reach the same phase of the output together.
+    TransposedFilter { kernel: [usize; 2], out: usize, input: usize, stride: [usize; 2], dilation: [usize; 2], width: usize },
 }
 
 /// One launch.

@@ -1,0 +1,14 @@
+//! What passes and lowering know of the CPU.
+
+use graphc_kernels::pack;
+use graphc_passes::target::Target;
+
+/// A CPU with the kernel library.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuTarget;
+
+impl Target for CpuTarget {
+    fn panel_width(&self, m: Option<usize>, n: usize, k: usize) -> usize {
+        pack::panel_width(m, n, k)
+    }
+}
