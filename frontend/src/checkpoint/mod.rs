@@ -248,24 +248,18 @@ pub(crate) fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
 
 /// The newest checkpoint that the `checkpoint` file of a directory names, else the only index there.
 pub fn latest_in(dir: &Path) -> Option<PathBuf> {
+    let has_index = |prefix: &PathBuf| with_suffix(prefix, ".index").is_file();
     let state = std::fs::read_to_string(dir.join("checkpoint")).unwrap_or_default();
     let line = state.lines().find_map(|l| l.trim().strip_prefix("model_checkpoint_path:"));
-    if let Some(name) = line.map(|l| l.trim().trim_matches('"')) {
-        let path = dir.join(name);
-        if with_suffix(&path, ".index").is_file() {
-            return Some(path);
-        }
-        // The directory was moved: look for the same name here.
-        let here = Path::new(name).file_name().map(|n| dir.join(n)).filter(|p| with_suffix(p, ".index").is_file());
-        if here.is_some() {
-            return here;
-        }
+    let named = line.map(|l| l.trim().trim_matches('"')).and_then(|name| {
+        // The directory may have been moved since: the same last component is then looked for here.
+        let last = name.rsplit('/').next().unwrap_or_default();
+        [dir.join(name), dir.join(last)].into_iter().find(has_index)
+    });
+    if named.is_some() {
+        return named;
     }
-    let entries = std::fs::read_dir(dir).ok()?.filter_map(|e| Some(e.ok()?.path()));
-    let mut found: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "index")).collect();
-    found.sort();
-    match found.as_slice() {
-        [one] => Some(one.with_extension("")),
-        _ => None,
-    }
+    let names = std::fs::read_dir(dir).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok());
+    let mut prefixes = names.filter_map(|n| n.strip_suffix(".index").map(|p| dir.join(p)));
+    prefixes.next().filter(|_| prefixes.next().is_none())
 }
