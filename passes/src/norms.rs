@@ -1,0 +1,208 @@
+//! Softmax and layer normalisation that the graph spells out.
+
+use crate::pass::{Diag, Pass, PassCx};
+use crate::rewriting::{At, rewrite, strip_ones};
+use graphc_ir::{Attrs, Module, Op, Tensor, Value};
+
+/// Recognises `softmax` and `log_softmax` over the last axis, and `layer_norm` over the last axis in any grouping of centring, scaling
+/// by the reciprocal deviation, gamma and beta.
+///
+/// Leaves none of them spelled out.
+pub struct Norms;
+
+impl Pass for Norms {
+    fn name(&self) -> &'static str {
+        "norms"
+    }
+
+    fn run(&self, m: &mut Module, _: &PassCx) -> Result<usize, Diag> {
+        rewrite(m, &mut |at| {
+            if !at.op().is_elementwise() || !at.out().elem.is_float() {
+                return None;
+            }
+            match at.op() {
+                Op::Mul => normalised(at).or_else(|| gamma(at)),
+                Op::Div => softmax(at).or_else(|| normalised(at)),
+                Op::Sub => log_softmax(at),
+                Op::Add => beta(at).or_else(|| folded_form(at)),
+                _ => None,
+            }
+        })
+    }
+}
+
+/// What `v` is the reduction of over the last axis, kept with extent 1.
+fn reduced(at: &At, v: Value, kind: &str) -> Option<Value> {
+    let r = at.arg_of(v, Op::Reshape, 0).unwrap_or(v);
+    let d = at.def(r, Op::Reduce)?;
+    let x = d.operands[0];
+    let last = at.ty(x).rank().checked_sub(1)?;
+    let (shape, own) = (&at.ty(v).shape, &at.ty(x).shape);
+    let kept = shape.len() == own.len() && shape[..last] == own[..last] && shape[last].is_one();
+    (kept && d.attrs.str("kind") == kind && d.attrs.sizes("axes") == [last]).then_some(x)
+}
+
+/// `x - reduced(x)`: x.
+fn less_reduced(at: &At, v: Value, kind: &str) -> Option<Value> {
+    let d = at.def(v, Op::Sub)?;
+    (reduced(at, d.operands[1], kind)? == d.operands[0]).then(|| d.operands[0])
+}
+
+/// `exp(x - max x) / sum(..)`.
+fn softmax(at: &mut At) -> Option<Value> {
+    let (e, sum) = (at.operand(0), at.operand(1));
+    let x = less_reduced(at, at.arg_of(e, Op::Exp, 0)?, "max")?;
+    (reduced(at, sum, "sum")? == e && at.ty(x) == at.out()).then(|| at.un(Op::Softmax, x))?
+}
+
+/// `(x - max x) - log(sum(exp(x - max x)))`.
+fn log_softmax(at: &mut At) -> Option<Value> {
+    let (d, l) = (at.operand(0), at.operand(1));
+    let x = less_reduced(at, d, "max")?;
+    let e = reduced(at, at.arg_of(l, Op::Log, 0)?, "sum")?;
+    let same = at.arg_of(e, Op::Exp, 0)? == d && at.ty(x) == at.out();
+    same.then(|| at.emit(Op::Softmax, &[x], Attrs::new().with("log", true)))?
+}
+
+/// x, if `v` is its variance over the last axis.
+fn variance(at: &At, v: Value) -> Option<Value> {
+    if let Some(square) = reduced(at, v, "mean") {
+        let d = at.def(square, Op::Mul).filter(|d| d.operands[0] == d.operands[1])?;
+        return less_reduced(at, d.operands[0], "mean");
+    }
+    // mean(x * x) - mean(x)², perhaps kept from going below zero.
+    let v = at.arg_of(v, Op::Relu, 0).unwrap_or(v);
+    let d = at.def(v, Op::Sub)?;
+    let (x2, m2) = (at.def(reduced(at, d.operands[0], "mean")?, Op::Mul)?, at.def(d.operands[1], Op::Mul)?);
+    let x = reduced(at, m2.operands[0], "mean")?;
+    (x2.operands == [x, x] && m2.operands[0] == m2.operands[1]).then_some(x)
+}
+
+fn variance_and_eps(at: &At, v: Value) -> Option<(Value, f64)> {
+    match at.def(v, Op::Add) {
+        Some(d) => Some((variance(at, d.operands[0])?, at.splat(d.operands[1])?)),
+        None => Some((variance(at, v)?, 0.0)),
+    }
+}
+
+/// `v = 1 / sqrt(variance(x) + eps)`: x and eps.
+fn reciprocal_deviation(at: &At, v: Value) -> Option<(Value, f64)> {
+    variance_and_eps(at, at.arg_of(v, Op::Rsqrt, 0)?)
+}
+
+/// A value along the last axis of the result as a vector of its full extent.
+fn vector(at: &mut At, v: Value) -> Option<Value> {
+    let n = at.out().shape.last()?.clone();
+    (strip_ones(&at.ty(v).shape) == std::slice::from_ref(&n) || at.ty(v).rank() == 1 && at.ty(v).shape[0] == n).then_some(())?;
+    at.b.reshape(v, &[n]).ok()
+}
+
+fn filled(at: &mut At, v: f64) -> Option<Value> {
+    let n = usize::try_from(at.out().shape.last()?.as_const()?).ok()?;
+    let one = graphc_ir::builder::scalar_tensor(v, at.out().elem)?;
+    let t = Tensor::from_bytes(one.elem(), vec![n], one.bytes().repeat(n))?;
+    Some(at.b.constant(t))
+}
+
+fn layer_norm(at: &mut At, x: Value, gamma: Value, beta: Value, eps: f64) -> Option<Value> {
+    (at.ty(x) == at.out()).then(|| at.emit(Op::LayerNorm, &[x, gamma, beta], Attrs::new().with("eps", eps)))?
+}
+
+/// `(x - mean) * rsqrt(var + eps) [* gamma]` and `(x - mean) / sqrt(var + eps)`, as a layer_norm with beta 0.
+fn normalised(at: &mut At) -> Option<Value> {
+    let (a, b) = (at.operand(0), at.operand(1));
+    if at.op() == Op::Div {
+        let x = less_reduced(at, a, "mean")?;
+        let (y, eps) = variance_and_eps(at, at.arg_of(b, Op::Sqrt, 0)?)?;
+        (x == y).then_some(())?;
+        let (g, z) = (filled(at, 1.0)?, filled(at, 0.0)?);
+        return layer_norm(at, x, g, z, eps);
+    }
+    for (centred, scale) in [(a, b), (b, a)] {
+        let Some(x) = less_reduced(at, centred, "mean") else { continue };
+        let Some((y, eps, gamma)) = scaled_deviation(at, scale) else { continue };
+        if x != y {
+            continue;
+        }
+        let z = filled(at, 0.0)?;
+        let g = match gamma {
+            Some(g) => vector(at, g)?,
+            None => filled(at, 1.0)?,
+        };
+        return layer_norm(at, x, g, z, eps);
+    }
+    None
+}
+
+/// `rsqrt(var(x) + eps) [* gamma]`: x, eps and gamma.
+fn scaled_deviation(at: &At, v: Value) -> Option<(Value, f64, Option<Value>)> {
+    if let Some((x, eps)) = reciprocal_deviation(at, v) {
+        return Some((x, eps, None));
+    }
+    let d = at.def(v, Op::Mul)?;
+    let (a, b) = (d.operands[0], d.operands[1]);
+    let (x, eps, g) =
+        reciprocal_deviation(at, a).map(|(x, e)| (x, e, b)).or_else(|| reciprocal_deviation(at, b).map(|(x, e)| (x, e, a)))?;
+    Some((x, eps, Some(g)))
+}
+
+/// A gamma joins a layer_norm that has none.
+fn gamma(at: &mut At) -> Option<Value> {
+    for (n, g) in [(at.operand(0), at.operand(1)), (at.operand(1), at.operand(0))] {
+        let Some(d) = at.def(n, Op::LayerNorm).filter(|_| at.only_use(n)) else { continue };
+        if !at.is_splat(d.operands[1], 1.0) || !at.is_splat(d.operands[2], 0.0) {
+            continue;
+        }
+        let (x, z, eps) = (d.operands[0], d.operands[2], d.attrs.real("eps"));
+        let g = vector(at, g)?;
+        return layer_norm(at, x, g, z, eps);
+    }
+    None
+}
+
+/// A beta joins a layer_norm that has none.
+fn beta(at: &mut At) -> Option<Value> {
+    for (n, b) in [(at.operand(0), at.operand(1)), (at.operand(1), at.operand(0))] {
+        let Some(d) = at.def(n, Op::LayerNorm).filter(|_| at.only_use(n)) else { continue };
+        if !at.is_splat(d.operands[2], 0.0) {
+            continue;
+        }
+        let (x, g, eps) = (d.operands[0], d.operands[1], d.attrs.real("eps"));
+        let b = vector(at, b)?;
+        return layer_norm(at, x, g, b, eps);
+    }
+    None
+}
+
+/// `x * m + (beta - mean * m)` with `m = rsqrt(var + eps) * gamma`.
+fn folded_form(at: &mut At) -> Option<Value> {
+    for (product, rest) in [(at.operand(0), at.operand(1)), (at.operand(1), at.operand(0))] {
+        let Some(found) = folded_parts(at, product, rest) else { continue };
+        let (x, eps, gamma, beta) = found;
+        let g = match gamma {
+            Some(g) => vector(at, g)?,
+            None => filled(at, 1.0)?,
+        };
+        let b = vector(at, beta)?;
+        return layer_norm(at, x, g, b, eps);
+    }
+    None
+}
+
+fn folded_parts(at: &At, product: Value, rest: Value) -> Option<(Value, f64, Option<Value>, Value)> {
+    let p = at.def(product, Op::Mul)?;
+    let r = at.def(rest, Op::Sub)?;
+    let (beta, shift) = (r.operands[0], at.def(r.operands[1], Op::Mul)?);
+    for (x, m) in [(p.operands[0], p.operands[1]), (p.operands[1], p.operands[0])] {
+        let Some((y, eps, gamma)) = scaled_deviation(at, m) else { continue };
+        let mean = match shift.operands.as_slice() {
+            &[a, b] if b == m => a,
+            &[a, b] if a == m => b,
+            _ => continue,
+        };
+        if x == y && reduced(at, mean, "mean") == Some(x) {
+            return Some((x, eps, gamma, beta));
+        }
+    }
+    None
+}

@@ -1,0 +1,164 @@
+//! What rewriting passes share: sweeps over a module with a rule, and questions a rule asks about values.
+
+use crate::pass::Diag;
+use graphc_ir::builder::{self, Rewrite};
+use graphc_ir::{Attrs, Builder, Dim, Elem, Func, Inst, InstData, Module, Op, Tensor, Type, Value};
+
+/// Sweeps of one pass that change something, at most; a rule that needs more does not converge.
+const SWEEPS: usize = 32;
+
+/// One instruction that a rule looks at, and the builder that places new instructions before it.
+pub struct At<'a, 'f> {
+    pub b: &'a mut Builder<'f>,
+    pub inst: Inst,
+    uses: &'a [u32],
+}
+
+/// A rule: the value that takes the place of the instruction's only result, or `None` to leave it. What a rule built before giving
+/// up goes away, so rules use `?` freely.
+pub type Rule<'r> = &'r mut dyn FnMut(&mut At) -> Option<Value>;
+
+/// Applies `rule` to each instruction with one result in every function until nothing changes. Returns the number of changes.
+///
+/// # Errors
+/// None at present; the signature is that of a pass.
+pub fn rewrite(m: &mut Module, rule: Rule) -> Result<usize, Diag> {
+    let mut total = 0;
+    for f in &mut m.funcs {
+        for _ in 0..SWEEPS {
+            let n = rewrite_once(f, rule);
+            total += n;
+            if n == 0 {
+                break;
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// One sweep over `f`.
+pub fn rewrite_once(f: &mut Func, rule: Rule) -> usize {
+    let uses = f.use_counts();
+    let body = f.body;
+    let outcome: Result<usize, std::convert::Infallible> = builder::rewrite(f, body, &mut |b, inst| {
+        let &[old] = b.func.inst(inst).results.as_slice() else { return Ok(Rewrite::Keep) };
+        let new = rule(&mut At { b, inst, uses: &uses }).filter(|&v| v != old && b.func.ty(v) == b.func.ty(old));
+        Ok(match new {
+            Some(v) => Rewrite::Replace(vec![v]),
+            None => {
+                b.insts.clear();
+                Rewrite::Keep
+            }
+        })
+    });
+    outcome.unwrap_or(0)
+}
+
+impl At<'_, '_> {
+    pub fn data(&self) -> &InstData {
+        self.b.func.inst(self.inst)
+    }
+
+    pub fn op(&self) -> Op {
+        self.data().op
+    }
+
+    pub fn operand(&self, k: usize) -> Value {
+        self.data().operands[k]
+    }
+
+    pub fn attrs(&self) -> &Attrs {
+        &self.data().attrs
+    }
+
+    pub fn ty(&self, v: Value) -> &Type {
+        self.b.func.ty(v)
+    }
+
+    /// Type of the result.
+    pub fn out(&self) -> &Type {
+        self.b.func.ty(self.data().results[0])
+    }
+
+    /// The instruction that defines `v`, if it is an `op`.
+    pub fn def(&self, v: Value, op: Op) -> Option<&InstData> {
+        self.b.func.def_op(v, op)
+    }
+
+    /// Operand `k` of the `op` that defines `v`, if one does.
+    pub fn arg_of(&self, v: Value, op: Op, k: usize) -> Option<Value> {
+        Some(self.def(v, op)?.operands[k])
+    }
+
+    /// True if nothing but the instruction at hand uses `v`, as of the start of the sweep.
+    pub fn only_use(&self, v: Value) -> bool {
+        self.uses.get(v.index()).is_none_or(|&n| n <= 1)
+    }
+
+    pub fn splat(&self, v: Value) -> Option<f64> {
+        splat(self.b.func, v)
+    }
+
+    pub fn is_splat(&self, v: Value, x: f64) -> bool {
+        self.splat(v) == Some(x)
+    }
+
+    pub fn constant(&self, v: Value) -> Option<&Tensor> {
+        self.b.func.const_of(v)
+    }
+
+    /// `op` on `x` with other attributes.
+    pub fn emit(&mut self, op: Op, x: &[Value], attrs: Attrs) -> Option<Value> {
+        self.b.op(op, x, attrs).ok()
+    }
+
+    pub fn un(&mut self, op: Op, x: Value) -> Option<Value> {
+        self.b.un(op, x).ok()
+    }
+
+    pub fn bin(&mut self, op: Op, x: Value, y: Value) -> Option<Value> {
+        self.b.bin(op, x, y).ok()
+    }
+
+    pub fn scalar(&mut self, v: f64, elem: Elem) -> Option<Value> {
+        self.b.scalar(v, elem).ok()
+    }
+
+    /// `x` repeated to the shape of the result, unless it has it.
+    pub fn fit(&mut self, x: Value) -> Option<Value> {
+        let shape = self.out().shape.clone();
+        self.b.broadcast(x, &shape).ok()
+    }
+}
+
+/// The number, if `v` is a real constant with one value throughout, also under broadcasts and reshapes.
+pub fn splat(f: &Func, v: Value) -> Option<f64> {
+    let d = f.inst(f.def_inst(v)?);
+    match d.op {
+        Op::Const => {
+            let t = d.attrs.tensor("value")?;
+            if t.len() == 1 { t.to_reals()?.first().copied() } else { t.splat_value()?.to_reals()?.first().copied() }
+        }
+        Op::Broadcast | Op::Reshape => splat(f, d.operands[0]),
+        _ => None,
+    }
+}
+
+/// True if two reals are equal up to the rounding of f32 (or f16) constants in a source graph.
+pub fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-6 * b.abs().max(1e-30)
+}
+
+/// `shape` without the leading dimensions of extent 1.
+pub fn strip_ones(shape: &[Dim]) -> &[Dim] {
+    &shape[shape.iter().take_while(|d| d.is_one()).count()..]
+}
+
+/// The permutation that undoes `perm`.
+pub fn inverse(perm: &[usize]) -> Vec<usize> {
+    let mut inv = vec![0; perm.len()];
+    for (i, &p) in perm.iter().enumerate() {
+        inv[p] = i;
+    }
+    inv
+}
