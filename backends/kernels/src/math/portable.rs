@@ -151,6 +151,10 @@ impl Vector for Portable {
         PortableMask(self.0.map(|a| a.is_nan()))
     }
     #[inline(always)]
+    fn keep(self, n: usize, o: Self) -> Self {
+        Portable(core::array::from_fn(|i| if i < n { self.0[i] } else { o.0[i] }))
+    }
+    #[inline(always)]
     fn select(self, m: PortableMask, o: Self) -> Self {
         Portable(core::array::from_fn(|i| if m.0[i] { self.0[i] } else { o.0[i] }))
     }

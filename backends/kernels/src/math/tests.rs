@@ -1,22 +1,10 @@
 //! Every function in every tier against `libm` in f64.
 
 use super::strips::*;
-use crate::tier::{self, Tier};
-use std::sync::{Mutex, MutexGuard};
+use crate::testing::each_tier;
+use crate::tier::Tier;
 
 type Strip = unsafe extern "C" fn(*const f32, *mut f32, usize);
-
-/// Serialises the tests that choose a tier.
-static TIER: Mutex<()> = Mutex::new(());
-
-pub(crate) fn each_tier(mut f: impl FnMut(Tier)) {
-    let _guard: MutexGuard<()> = TIER.lock().unwrap_or_else(|e| e.into_inner());
-    for t in [Tier::Portable, Tier::Avx2, Tier::Avx512] {
-        if tier::force(t) {
-            f(t);
-        }
-    }
-}
 
 /// Arguments of every sign and magnitude, dense around one, with the special ones; not a multiple of a vector's length.
 fn arguments() -> Vec<f32> {

@@ -68,6 +68,8 @@ pub trait Vector:
     fn gt(self, o: Self) -> Self::Mask;
     fn eq(self, o: Self) -> Self::Mask;
     fn is_nan(self) -> Self::Mask;
+    /// The first `n < LANES` lanes of `self`, then those of `o`.
+    fn keep(self, n: usize, o: Self) -> Self;
     /// `m ? self : o`.
     fn select(self, m: Self::Mask, o: Self) -> Self;
     fn any(m: Self::Mask) -> bool;

@@ -116,6 +116,7 @@ impl Vector for Avx512 {
         fn gt(self: Self, o: Self) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, o.0);
         fn eq(self: Self, o: Self) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, o.0);
         fn is_nan(self: Self) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+        fn keep(self: Self, n: usize, o: Self) -> Self = Avx512(_mm512_mask_blend_ps(first(n), o.0, self.0));
         fn select(self: Self, m: __mmask16, o: Self) -> Self = Avx512(_mm512_mask_blend_ps(m, o.0, self.0));
     }
     #[inline(always)]
@@ -242,6 +243,7 @@ impl Vector for Avx2 {
         fn gt(self: Self, o: Self) -> Avx2Mask = Avx2Mask(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, o.0));
         fn eq(self: Self, o: Self) -> Avx2Mask = Avx2Mask(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, o.0));
         fn is_nan(self: Self) -> Avx2Mask = Avx2Mask(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
+        fn keep(self: Self, n: usize, o: Self) -> Self = Avx2(_mm256_blendv_ps(o.0, self.0, _mm256_castsi256_ps(first8(n))));
         fn select(self: Self, m: Avx2Mask, o: Self) -> Self = Avx2(_mm256_blendv_ps(o.0, self.0, m.0));
         fn any(m: Avx2Mask) -> bool = _mm256_movemask_ps(m.0) != 0;
         fn sum(self: Self) -> f32 = self.fold(|a, b| _mm_add_ps(a, b));

@@ -1,6 +1,5 @@
 //! Arguments of the kernels that move data. Tensors are row-major and dense unless strides are given; `size` is the bytes of an
 //! element (1, 2, 4, 8 or 16), everything else counts elements. Operands do not overlap unless said otherwise.
-use super::kernel_args;
 
 /// Codes of the element types, for the fields `elem`.
 pub mod elem {
@@ -117,7 +116,6 @@ kernel_args! {
         size: Int,
         /// Bytes of an index: 4 or 8. 0 stands for 8.
         index_bytes: Int,
-        /// 0 stands for 1. So do `outer` and `inner`.
         batch: Int,
         outer: Int,
         axis: Int,

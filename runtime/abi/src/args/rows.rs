@@ -1,5 +1,4 @@
 //! Arguments of the kernels over rows, windows and reduced axes. Tensors are row-major and dense unless strides are given.
-use super::kernel_args;
 
 /// Codes for the field `kind` of reductions.
 pub mod reduce {
@@ -27,7 +26,8 @@ pub mod reduce {
 pub mod pool {
     /// Mean of the elements of the window inside the image.
     pub const AVG: i64 = 0;
-    /// Largest element of the window inside the image; NaN where one is NaN.
+    /// Largest element of the window inside the image. As in TensorFlow NaN is passed over, and the result is at least the lowest finite
+    /// value.
     pub const MAX: i64 = 1;
     /// Sum of the elements of the window inside the image divided by the size of the whole window.
     pub const AVG_WITH_PADDING: i64 = 2;
