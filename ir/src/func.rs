@@ -178,6 +178,11 @@ impl Func {
         self.insts.len()
     }
 
+    /// Number of regions ever made.
+    pub fn region_count(&self) -> usize {
+        self.regions.len()
+    }
+
     /// The instruction that defines `v`, unless it is a parameter.
     pub fn def_inst(&self, v: Value) -> Option<Inst> {
         match self.value(v).def {

@@ -14,7 +14,9 @@ pub mod interp;
 pub mod op;
 pub mod tape;
 pub mod tensor;
+pub mod text;
 pub mod ty;
+pub mod verify;
 
 pub use attr::{Attr, AttrKind, Attrs};
 pub use builder::Builder;

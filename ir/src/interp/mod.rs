@@ -3,6 +3,7 @@
 //! It is the oracle of the tests and the constant folder of the passes. No release build runs a model on it.
 
 mod array;
+mod check;
 mod error;
 mod float8;
 mod matrix;
@@ -13,6 +14,7 @@ mod run;
 mod scalar;
 mod tape;
 
+pub use check::check_tape;
 pub use error::{EvalError, EvalErrorKind};
 pub use run::Interp;
 

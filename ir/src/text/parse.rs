@@ -1,0 +1,649 @@
+//! Reading the text form. Any input gives a module or an error with its place; nothing is verified beyond names and syntax.
+
+use super::lexer::{At, Lexed, Token, lex};
+use super::{Reference, Resolver, literal};
+use crate::attr::{Attr, AttrKind, Attrs};
+use crate::dim::{Dim, Sym};
+use crate::elem::Elem;
+use crate::func::{Func, FuncId, Loc, Module, Region, Value, Var, VarId};
+use crate::op::{MANY, Op};
+use crate::tensor::{Tensor, element_count};
+use crate::ty::Type;
+use std::collections::HashMap;
+use std::fmt;
+
+/// How deep regions and dimension expressions may nest.
+const MAX_DEPTH: usize = 48;
+/// Most terms of a dimension, and most factors of a term.
+const MAX_TERMS: usize = 64;
+/// Most bytes that the `splat` literals of a module may stand for.
+const MAX_SPLAT: usize = 1 << 28;
+
+/// What is wrong with a text, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParseError {
+    /// Counted from 1; the column in bytes.
+    pub line: u32,
+    pub column: u32,
+    pub message: String,
+}
+
+impl ParseError {
+    pub(super) fn new(at: At, message: impl Into<String>) -> ParseError {
+        ParseError { line: at.line, column: at.column, message: message.into() }
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+type Parsed<T> = Result<T, ParseError>;
+
+/// Parses a module whose constants are all written out.
+///
+/// # Errors
+/// The first thing that is wrong; an elided constant, too.
+pub fn parse(text: &str) -> Parsed<Module> {
+    parse_with(text, &|_| None)
+}
+
+/// Parses a module; `resolver` finds the constants that are elided or in files.
+///
+/// # Errors
+/// The first thing that is wrong; a constant that the resolver does not find.
+pub fn parse_with(text: &str, resolver: Resolver) -> Parsed<Module> {
+    let mut p = Parser::new(text, resolver)?;
+    p.collect_functions()?;
+    let m = p.module()?;
+    match p.peek() {
+        Token::End => Ok(m),
+        _ => Err(p.error("text after the module")),
+    }
+}
+
+/// Parses a dimension: `3*?n + floordiv(?m, 2) - 1`.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn parse_dim(text: &str) -> Parsed<Dim> {
+    let mut p = Parser::new(text, &|_| None)?;
+    let d = p.dim(0)?;
+    match p.peek() {
+        Token::End => Ok(d),
+        _ => Err(p.error("text after the dimension")),
+    }
+}
+
+struct Parser<'t, 'r> {
+    tokens: Vec<Lexed<'t>>,
+    pos: usize,
+    resolver: Resolver<'r>,
+    funcs: HashMap<String, FuncId>,
+    vars: HashMap<String, VarId>,
+    /// Values by name, the innermost region last.
+    scopes: Vec<HashMap<String, Value>>,
+    /// Bytes that `splat` literals may still make.
+    splat_left: usize,
+}
+
+/// The location that a value's name stands for: none if it is a number.
+fn loc_of_name(name: &str) -> Loc {
+    if name.bytes().all(|b| b.is_ascii_digit()) { Loc::default() } else { Loc::new(name) }
+}
+
+impl<'t, 'r> Parser<'t, 'r> {
+    fn new(text: &'t str, resolver: Resolver<'r>) -> Parsed<Self> {
+        Ok(Parser {
+            tokens: lex(text)?,
+            pos: 0,
+            resolver,
+            funcs: HashMap::new(),
+            vars: HashMap::new(),
+            scopes: Vec::new(),
+            splat_left: MAX_SPLAT,
+        })
+    }
+
+    fn peek(&self) -> &Token<'t> {
+        &self.tokens[self.pos].token
+    }
+
+    fn next(&mut self) -> Token<'t> {
+        let token = self.tokens[self.pos].token.clone();
+        self.pos = (self.pos + 1).min(self.tokens.len() - 1);
+        token
+    }
+
+    fn error(&self, message: impl Into<String>) -> ParseError {
+        ParseError::new(self.tokens[self.pos].at, message)
+    }
+
+    /// An error at the token just taken.
+    fn error_before(&self, message: impl Into<String>) -> ParseError {
+        ParseError::new(self.tokens[self.pos.saturating_sub(1)].at, message)
+    }
+
+    fn eat(&mut self, c: char) -> bool {
+        let found = *self.peek() == Token::Punct(c);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn expect(&mut self, c: char) -> Parsed<()> {
+        if self.eat(c) { Ok(()) } else { Err(self.error(format!("expected {c:?}"))) }
+    }
+
+    fn eat_word(&mut self, word: &str) -> bool {
+        let found = matches!(self.peek(), Token::Word(w) if *w == word);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn expect_word(&mut self, word: &str) -> Parsed<()> {
+        if self.eat_word(word) { Ok(()) } else { Err(self.error(format!("expected {word:?}"))) }
+    }
+
+    fn word(&mut self) -> Parsed<&'t str> {
+        match *self.peek() {
+            Token::Word(w) => {
+                self.next();
+                Ok(w)
+            }
+            _ => Err(self.error("expected a word")),
+        }
+    }
+
+    fn global(&mut self) -> Parsed<String> {
+        match self.next() {
+            Token::Global(n) => Ok(n),
+            _ => Err(self.error_before("expected a name with @")),
+        }
+    }
+
+    fn value_name(&mut self) -> Parsed<String> {
+        match self.next() {
+            Token::Value(n) => Ok(n),
+            _ => Err(self.error_before("expected a value with %")),
+        }
+    }
+
+    fn string(&mut self) -> Parsed<String> {
+        match self.next() {
+            Token::Str(s) => String::from_utf8(s).map_err(|_| self.error_before("the string is not UTF-8")),
+            _ => Err(self.error_before("expected a string")),
+        }
+    }
+
+    /// Items up to `close`, separated by commas.
+    fn list<T>(&mut self, close: char, mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        let mut out = Vec::new();
+        if self.eat(close) {
+            return Ok(out);
+        }
+        loop {
+            out.push(item(self)?);
+            if self.eat(close) {
+                return Ok(out);
+            }
+            self.expect(',')?;
+        }
+    }
+
+    /// Numbers the functions by their headers, so that calls may come before definitions.
+    fn collect_functions(&mut self) -> Parsed<()> {
+        let mut depth = 0i64;
+        for w in self.tokens.windows(2) {
+            match (&w[0].token, &w[1].token) {
+                (Token::Punct('{'), _) => depth += 1,
+                (Token::Punct('}'), _) => depth -= 1,
+                (Token::Word("func"), Token::Global(name)) if depth == 1 => {
+                    let id = FuncId(self.funcs.len() as u32);
+                    if self.funcs.insert(name.clone(), id).is_some() {
+                        return Err(ParseError::new(w[1].at, format!("a second function {name:?}")));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn module(&mut self) -> Parsed<Module> {
+        self.expect_word("module")?;
+        let mut m = Module { name: self.global()?, ..Module::default() };
+        self.expect('{')?;
+        while !self.eat('}') {
+            if self.eat_word("var") {
+                let name = self.global()?;
+                if self.vars.insert(name.clone(), VarId(m.vars.len() as u32)).is_some() {
+                    return Err(self.error_before(format!("a second variable {name:?}")));
+                }
+                self.expect(':')?;
+                let ty = self.ty()?;
+                let init = if self.eat('=') { Some(self.tensor()?) } else { None };
+                m.vars.push(Var { name, ty, init });
+            } else if self.eat_word("func") {
+                m.funcs.push(self.func()?);
+            } else {
+                return Err(self.error("expected var, func or }"));
+            }
+        }
+        Ok(m)
+    }
+
+    fn func(&mut self) -> Parsed<Func> {
+        let mut f = Func::new(&self.global()?);
+        self.scopes.push(HashMap::new());
+        self.expect('(')?;
+        self.list(')', |p| {
+            let name = p.value_name()?;
+            p.expect(':')?;
+            let ty = p.ty()?;
+            let v = f.add_func_param(&name, ty);
+            if matches!(p.peek(), Token::Str(_)) {
+                f.value_mut(v).loc = Loc::new(&p.string()?);
+            } else if p.eat_word("unknown") {
+                f.value_mut(v).loc = Loc::default();
+            }
+            p.define(name, v)
+        })?;
+        match self.next() {
+            Token::Arrow => {}
+            _ => return Err(self.error_before("expected \"->\"")),
+        }
+        self.expect('(')?;
+        let results = self.list(')', |p| match p.peek() {
+            Token::Value(_) => {
+                let name = p.value_name()?;
+                p.expect(':')?;
+                Ok((Some(name), p.ty()?))
+            }
+            _ => Ok((None, p.ty()?)),
+        })?;
+        self.expect('{')?;
+        let body = f.body;
+        self.block(&mut f, body, "return", 0)?;
+        let given = results.iter().map(|(_, ty)| ty);
+        if f.results().len() != results.len() || given.zip(f.results()).any(|(ty, &v)| ty != f.ty(v)) {
+            return Err(self.error_before(format!("the results of {:?} have other types than its signature says", f.name)));
+        }
+        if results.iter().any(|(n, _)| n.is_some()) {
+            f.result_names = results.into_iter().map(|(n, _)| n.unwrap_or_default()).collect();
+        }
+        self.scopes.pop();
+        Ok(f)
+    }
+
+    fn define(&mut self, name: String, v: Value) -> Parsed<()> {
+        if self.scopes.iter().any(|s| s.contains_key(&name)) {
+            return Err(self.error_before(format!("a second value %{name}")));
+        }
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(name, v);
+        }
+        Ok(())
+    }
+
+    fn value(&mut self) -> Parsed<Value> {
+        let name = self.value_name()?;
+        let found = self.scopes.iter().rev().find_map(|s| s.get(&name)).copied();
+        found.ok_or_else(|| self.error_before(format!("no value %{name} here")))
+    }
+
+    /// Instructions, the last line, and the closing brace.
+    fn block(&mut self, f: &mut Func, r: Region, last: &str, depth: usize) -> Parsed<()> {
+        if depth > MAX_DEPTH {
+            return Err(self.error("regions nest too deep"));
+        }
+        while !self.eat_word(last) {
+            self.inst(f, r, depth)?;
+        }
+        let mut results = Vec::new();
+        if matches!(self.peek(), Token::Value(_)) {
+            results.push(self.value()?);
+            while self.eat(',') {
+                results.push(self.value()?);
+            }
+        }
+        f.region_mut(r).results = results;
+        self.expect('}')
+    }
+
+    fn inst(&mut self, f: &mut Func, r: Region, depth: usize) -> Parsed<()> {
+        let mut names = Vec::new();
+        if matches!(self.peek(), Token::Value(_)) {
+            names.push(self.value_name()?);
+            while self.eat(',') {
+                names.push(self.value_name()?);
+            }
+            self.expect('=')?;
+        }
+        let at = self.tokens[self.pos].at;
+        let word = self.word()?;
+        let op = Op::parse(word).ok_or_else(|| ParseError::new(at, format!("no op {word:?}")))?;
+        let mut attrs = Attrs::new();
+        let operands = self.operands(op, &mut attrs)?;
+        if op == Op::Const && *self.peek() == Token::Punct('<') {
+            attrs.set("value", self.tensor()?);
+        }
+        if self.eat('{') {
+            self.list('}', |p| p.attr(op, &mut attrs))?;
+        }
+        let types = match self.eat(':') {
+            true => {
+                let mut types = vec![self.ty()?];
+                while self.eat(',') {
+                    types.push(self.ty()?);
+                }
+                types
+            }
+            false => self.inferred(f, op, &operands, &attrs, at)?,
+        };
+        if types.len() != names.len() {
+            return Err(ParseError::new(at, format!("{} names for {} results", names.len(), types.len())));
+        }
+        let mut regions = Vec::new();
+        while self.eat('(') {
+            regions.push(self.region(f, depth)?);
+        }
+        let comment = self.tokens[self.pos.saturating_sub(1)].loc.clone();
+        let loc = match (comment, names.first()) {
+            (Some(s), _) => Loc::new(&s),
+            (None, Some(name)) => loc_of_name(name),
+            (None, None) => Loc::default(),
+        };
+        let inst = f.make_inst(op, operands, attrs, regions, types, loc);
+        f.region_mut(r).insts.push(inst);
+        for (name, v) in names.into_iter().zip(f.inst(inst).results.clone()) {
+            self.define(name, v)?;
+        }
+        Ok(())
+    }
+
+    /// Operands, and among them the function or variable that the op refers to.
+    fn operands(&mut self, op: Op, attrs: &mut Attrs) -> Parsed<Vec<Value>> {
+        let mut operands = Vec::new();
+        loop {
+            match self.peek() {
+                Token::Value(_) => operands.push(self.value()?),
+                Token::Global(_) => {
+                    let def = op.def().attrs.iter().find(|d| matches!(d.kind, AttrKind::Func | AttrKind::Var));
+                    let def = def.ok_or_else(|| self.error(format!("{} refers to no function or variable", op.name())))?;
+                    let attr = self.attr_value(def.kind)?;
+                    attrs.set(def.key, attr);
+                }
+                _ if operands.is_empty() && attrs.iter().next().is_none() => return Ok(operands),
+                _ => return Err(self.error("expected an operand")),
+            }
+            if !self.eat(',') {
+                return Ok(operands);
+            }
+        }
+    }
+
+    fn inferred(&self, f: &Func, op: Op, operands: &[Value], attrs: &Attrs, at: At) -> Parsed<Vec<Type>> {
+        let def = op.def();
+        let error = |m: String| ParseError::new(at, m);
+        if op == Op::VarAssign || std::ptr::fn_addr_eq(def.infer, crate::infer::given as crate::op::Infer) {
+            return Ok(Vec::new());
+        }
+        if operands.len() < def.operands.0 || def.operands.1 != MANY && operands.len() > def.operands.1 {
+            return Err(error(format!("{} does not take {} operands", def.name, operands.len())));
+        }
+        let types: Vec<&Type> = operands.iter().map(|&v| f.ty(v)).collect();
+        (def.infer)(&types, attrs).map_err(|e| error(format!("{}: {e}", def.name)))
+    }
+
+    fn region(&mut self, f: &mut Func, depth: usize) -> Parsed<Region> {
+        let r = f.add_region();
+        self.scopes.push(HashMap::new());
+        self.list(')', |p| {
+            let name = p.value_name()?;
+            p.expect(':')?;
+            let ty = p.ty()?;
+            let loc = if matches!(p.peek(), Token::Str(_)) { Loc::new(&p.string()?) } else { loc_of_name(&name) };
+            let v = f.add_param(r, ty, loc);
+            p.define(name, v)
+        })?;
+        self.expect('{')?;
+        self.block(f, r, "yield", depth + 1)?;
+        self.scopes.pop();
+        Ok(r)
+    }
+
+    fn attr(&mut self, op: Op, attrs: &mut Attrs) -> Parsed<()> {
+        let key = self.word()?;
+        let def = op.def().attrs.iter().find(|d| d.key == key);
+        let def = def.ok_or_else(|| self.error_before(format!("{} has no attribute {key}", op.name())))?;
+        if attrs.get(key).is_some() {
+            return Err(self.error_before(format!("attribute {key} is given twice")));
+        }
+        self.expect('=')?;
+        let value = self.attr_value(def.kind)?;
+        attrs.set(def.key, value);
+        Ok(())
+    }
+
+    fn attr_value(&mut self, kind: AttrKind) -> Parsed<Attr> {
+        Ok(match kind {
+            AttrKind::Int => Attr::Int(self.int()?),
+            AttrKind::Real => {
+                let text = self.signed()?;
+                Attr::Real(text.parse().map_err(|_| self.error_before(format!("{text} is no number")))?)
+            }
+            AttrKind::Bool => match self.word()? {
+                "true" => Attr::Bool(true),
+                "false" => Attr::Bool(false),
+                _ => return Err(self.error_before("expected true or false")),
+            },
+            AttrKind::Str => match *self.peek() {
+                Token::Str(_) => Attr::Str(self.string()?),
+                _ => Attr::Str(self.word()?.to_owned()),
+            },
+            AttrKind::Ints => {
+                self.expect('[')?;
+                Attr::Ints(self.list(']', Self::int)?)
+            }
+            AttrKind::Dims => {
+                self.expect('[')?;
+                Attr::Dims(self.list(']', |p| p.dim(0))?)
+            }
+            AttrKind::Elem => Attr::Elem(self.elem()?),
+            AttrKind::Tensor => Attr::Tensor(self.tensor()?),
+            AttrKind::Sym => match self.next() {
+                Token::Sym(s) => Attr::Sym(Sym::new(s)),
+                _ => return Err(self.error_before("expected a symbol with ?")),
+            },
+            AttrKind::Func => {
+                let name = self.global()?;
+                Attr::Func(*self.funcs.get(&name).ok_or_else(|| self.error_before(format!("no function {name:?}")))?)
+            }
+            AttrKind::Var => {
+                let name = self.global()?;
+                Attr::Var(*self.vars.get(&name).ok_or_else(|| self.error_before(format!("no variable {name:?}")))?)
+            }
+        })
+    }
+
+    /// A number with its sign, or a word, as text.
+    fn signed(&mut self) -> Parsed<String> {
+        let sign = if self.eat('-') { "-" } else { "" };
+        match self.next() {
+            Token::Number(n) => Ok(format!("{sign}{n}")),
+            Token::Word(w) => Ok(format!("{sign}{w}")),
+            _ => Err(self.error_before("expected a number")),
+        }
+    }
+
+    fn int(&mut self) -> Parsed<i64> {
+        let text = self.signed()?;
+        text.parse().map_err(|_| self.error_before(format!("{text} is no 64-bit integer")))
+    }
+
+    fn elem(&mut self) -> Parsed<Elem> {
+        let word = self.word()?;
+        word.parse().map_err(|()| self.error_before(format!("no element type {word:?}")))
+    }
+
+    fn ty(&mut self) -> Parsed<Type> {
+        let elem = self.elem()?;
+        self.expect('[')?;
+        Ok(Type::new(elem, self.list(']', |p| p.dim(0))?))
+    }
+
+    fn dim(&mut self, depth: usize) -> Parsed<Dim> {
+        if depth > MAX_DEPTH {
+            return Err(self.error("a dimension nests too deep"));
+        }
+        let mut negative = self.eat('-');
+        let mut sum = Dim::ZERO;
+        loop {
+            let product = self.product(depth, negative)?;
+            sum = &sum + &product;
+            self.check_size(&sum)?;
+            negative = match self.peek() {
+                Token::Punct('+') => false,
+                Token::Punct('-') => true,
+                _ => return Ok(sum),
+            };
+            self.next();
+        }
+    }
+
+    fn check_size(&self, d: &Dim) -> Parsed<()> {
+        if d.terms().len() > MAX_TERMS || d.terms().iter().any(|t| t.atoms.len() > MAX_TERMS) {
+            return Err(self.error_before("a dimension has too many terms"));
+        }
+        Ok(())
+    }
+
+    fn product(&mut self, depth: usize, negative: bool) -> Parsed<Dim> {
+        let mut product = self.factor(depth, negative)?;
+        while self.eat('*') {
+            product = &product * &self.factor(depth, false)?;
+            self.check_size(&product)?;
+        }
+        Ok(product)
+    }
+
+    fn factor(&mut self, depth: usize, negative: bool) -> Parsed<Dim> {
+        let d = match self.next() {
+            Token::Number(n) => {
+                let text = if negative { format!("-{n}") } else { n.to_owned() };
+                let v: i64 = text.parse().map_err(|_| self.error_before(format!("{text} is no 64-bit integer")))?;
+                return Ok(Dim::from(v));
+            }
+            Token::Sym(s) => Dim::sym(Sym::new(s)),
+            Token::Punct('(') => {
+                let d = self.dim(depth + 1)?;
+                self.expect(')')?;
+                d
+            }
+            Token::Word(f @ ("floordiv" | "mod" | "min" | "max")) => {
+                self.expect('(')?;
+                let a = self.dim(depth + 1)?;
+                self.expect(',')?;
+                let b = self.dim(depth + 1)?;
+                self.expect(')')?;
+                match f {
+                    "floordiv" => a.floor_div(&b),
+                    "mod" => a.rem(&b),
+                    "min" => a.at_most(&b),
+                    _ => a.at_least(&b),
+                }
+            }
+            _ => return Err(self.error_before("expected a dimension")),
+        };
+        Ok(if negative { &Dim::ZERO - &d } else { d })
+    }
+
+    /// A constant tensor: `<f32[2] [1.0, 2.0]>`.
+    fn tensor(&mut self) -> Parsed<Tensor> {
+        self.expect('<')?;
+        let at = self.tokens[self.pos].at;
+        let ty = self.ty()?;
+        let error = |m: &str| ParseError::new(at, m);
+        let shape = ty.const_shape().ok_or_else(|| error("a constant has a constant shape"))?;
+        let count = element_count(&shape).ok_or_else(|| error("a constant of this shape is too large"))?;
+        let found = match *self.peek() {
+            Token::Word("elided") => {
+                self.next();
+                let text = self.signed()?;
+                let hash = text.strip_prefix("0x").and_then(|h| u64::from_str_radix(h, 16).ok());
+                let hash = hash.ok_or_else(|| self.error_before("expected a hash"))?;
+                let t = (self.resolver)(Reference::Elided { ty: &ty, hash });
+                Some(t.ok_or_else(|| error("the text leaves this constant out; write constants out in full to parse it back"))?)
+            }
+            Token::Word("file") => {
+                self.next();
+                let name = self.string()?;
+                let at = self.global()?;
+                let offset = at.parse().map_err(|_| self.error_before("expected a byte offset"))?;
+                let t = (self.resolver)(Reference::File { ty: &ty, name: &name, offset });
+                Some(t.ok_or_else(|| error("the file of this constant is not at hand"))?)
+            }
+            Token::Word("hex") => {
+                self.next();
+                let digits = match self.next() {
+                    Token::Str(s) => s,
+                    _ => return Err(self.error_before("expected a string of hexadecimal digits")),
+                };
+                let (pairs, rest) = digits.as_chunks::<2>();
+                let nibble = |d: u8| (d as char).to_digit(16).map(|d| d as u8);
+                let bytes: Option<Vec<u8>> = pairs.iter().map(|[a, b]| Some(nibble(*a)? << 4 | nibble(*b)?)).collect();
+                bytes.filter(|_| rest.is_empty()).and_then(|b| Tensor::from_bytes(ty.elem, shape.clone(), b))
+            }
+            Token::Word("splat") => {
+                self.next();
+                let bytes = self.element(ty.elem)?;
+                let left = count.checked_mul(bytes.len()).and_then(|n| self.splat_left.checked_sub(n));
+                self.splat_left = left.ok_or_else(|| error("a constant of this shape is too large"))?;
+                Tensor::from_bytes(ty.elem, shape.clone(), bytes.repeat(count))
+            }
+            Token::Punct('[') => {
+                self.next();
+                self.elements(ty.elem, &shape)?
+            }
+            _ if ty.elem == Elem::Str => {
+                let s = self.bytes()?;
+                Tensor::from_strings(&shape, vec![s.into()])
+            }
+            _ => Tensor::from_bytes(ty.elem, shape.clone(), self.element(ty.elem)?),
+        };
+        self.expect('>')?;
+        match found {
+            Some(t) if t.ty() == ty => Ok(t),
+            _ => Err(error("the elements do not fill the shape")),
+        }
+    }
+
+    fn bytes(&mut self) -> Parsed<Vec<u8>> {
+        match self.next() {
+            Token::Str(s) => Ok(s),
+            _ => Err(self.error_before("expected a string")),
+        }
+    }
+
+    fn elements(&mut self, elem: Elem, shape: &[usize]) -> Parsed<Option<Tensor>> {
+        if elem == Elem::Str {
+            let v = self.list(']', |p| p.bytes().map(Vec::into_boxed_slice))?;
+            return Ok(Tensor::from_strings(shape, v));
+        }
+        let v = self.list(']', |p| p.element(elem))?.concat();
+        Ok(Tensor::from_bytes(elem, shape.to_vec(), v))
+    }
+
+    fn element(&mut self, elem: Elem) -> Parsed<Vec<u8>> {
+        let text = self.signed()?;
+        literal::element(elem, &text).ok_or_else(|| self.error_before(format!("{text} is no {elem}")))
+    }
+}
