@@ -41,7 +41,10 @@ pub mod checkpoint;
 mod chunked;
 pub mod dtype;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod graph;
+mod inspect;
 pub mod limits;
 pub mod model;
 pub mod ops;

@@ -4,6 +4,7 @@ use crate::checkpoint::{Checkpoint, latest_in, with_suffix};
 use crate::dtype::DataType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Attrs, Library, Node, RawGraph, Request, extract, main_graph};
+use crate::inspect;
 use crate::limits::Limits;
 use crate::proto::attr_value::Value as Attr;
 use crate::proto::{AttrValue, GraphDef, MetaGraphDef, SavedModel, TensorProto};
@@ -74,10 +75,15 @@ impl Model {
         Model::from_source(Source::Graph(graph), Path::new(""), options)
     }
 
+    /// A decoded SavedModel; `dir` is where its variables and assets lie.
+    pub(crate) fn from_saved_model(saved: SavedModel, dir: &Path, options: &OpenOptions) -> Result<Model> {
+        Model::from_source(Source::SavedModel(saved, dir.to_path_buf()), dir, options)
+    }
+
     fn from_source(source: Source, file: &Path, options: &OpenOptions) -> Result<Model> {
         let (meta, dir) = match source {
             Source::SavedModel(saved, dir) => (choose(saved, options.tags.as_deref())?, Some(dir)),
-            Source::MetaGraph(meta) => (meta, None),
+            Source::MetaGraph(meta) => (*meta, None),
             Source::Graph(graph) => (MetaGraphDef { graph_def: Some(graph), ..MetaGraphDef::default() }, None),
         };
         Model::from_meta_graph(meta, dir, file, options)
@@ -98,9 +104,9 @@ impl Model {
         let signatures = read_signatures(&meta.signature_def, limits)?;
         let init_op = init_op(&meta.signature_def, &meta.collection_def);
         let checkpoint = open_checkpoint(dir.as_deref(), options)?;
-        let mut variables = variables::declared(&graph, limits)?;
+        let mut variables = variables::declared(&graph)?;
         let saver = meta.saver_def.as_ref();
-        variables::find_values(&mut variables, &graph, &library, saver, checkpoint.as_ref());
+        variables::find_values(&mut variables, &graph, &library, saver, checkpoint.as_ref())?;
         Ok(Model {
             file: file.to_path_buf(),
             graph,
@@ -224,6 +230,18 @@ impl Model {
     /// constants of it.
     pub fn assigned_variables(&self, graph: &RawGraph) -> Result<BTreeSet<String>> {
         variables::assigned(graph, &self.library).map_err(|e| e.in_file(&self.file))
+    }
+
+    /// How often each op occurs in the main graph and the whole library, calls counted once.
+    pub fn op_histogram(&self) -> BTreeMap<&str, usize> {
+        inspect::histogram(&self.graph, &self.library)
+    }
+
+    /// Fails with every op that `supported` does not take, all at once, among what a request can reach: the main graph and the
+    /// functions that it calls or refers to. It needs no inlining, so that nothing else fails first.
+    pub fn check_supported(&self, request: &Request, supported: &dyn Fn(&str) -> bool) -> Result<()> {
+        let unsupported = inspect::unsupported(&self.graph, &self.library, request, supported);
+        unsupported.map_err(|e| e.in_file(&self.file))
     }
 
     pub fn checkpoint(&self) -> Option<&Checkpoint> {

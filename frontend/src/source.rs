@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Source {
     /// With the directory that holds `variables/` and `assets/`.
     SavedModel(SavedModel, PathBuf),
-    MetaGraph(MetaGraphDef),
+    MetaGraph(Box<MetaGraphDef>),
     Graph(GraphDef),
 }
 
@@ -61,7 +61,7 @@ fn open_file(file: &Path, limits: &Limits) -> Result<Source> {
     match extension {
         "cpb" => return Ok(Source::SavedModel(chunked::read_saved_model(bytes, limits)?, dir)),
         "pbtxt" | "prototxt" | "txt" | "textproto" => return from_text(&bytes, stem, dir, limits),
-        "meta" if !looks_like_text(&bytes) => return Ok(Source::MetaGraph(wire::decode(bytes, name::META_GRAPH, limits)?)),
+        "meta" if !looks_like_text(&bytes) => return Ok(Source::MetaGraph(Box::new(wire::decode(bytes, name::META_GRAPH, limits)?))),
         "meta" => return from_text(&bytes, "meta", dir, limits),
         _ => {}
     }
@@ -98,7 +98,7 @@ fn from_text(bytes: &[u8], stem: &str, dir: PathBuf, limits: &Limits) -> Result<
     let binary = Bytes::from(textproto::parse(bytes, index, limits)?);
     Ok(match message {
         name::SAVED_MODEL => Source::SavedModel(wire::decode(binary, message, limits)?, dir),
-        name::META_GRAPH => Source::MetaGraph(wire::decode(binary, message, limits)?),
+        name::META_GRAPH => Source::MetaGraph(Box::new(wire::decode(binary, message, limits)?)),
         _ => Source::Graph(wire::decode(binary, message, limits)?),
     })
 }

@@ -222,7 +222,7 @@ fn numbers_from_proto(p: &TensorProto, dtype: DataType, size: usize, count: usiz
         Complex128 => p.dcomplex_val.iter().flat_map(|v| v.to_le_bytes()).collect(),
         String | Resource | Variant => return Err("a constant of this type cannot be read".into()),
     };
-    if bytes.len() % size != 0 {
+    if !bytes.len().is_multiple_of(size) {
         return Err("an odd number of real and imaginary parts".into());
     }
     repeat_last(bytes, size, count)

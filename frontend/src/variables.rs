@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, Slice};
 use crate::dtype::DataType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Library, Node, NodeId, RawGraph, Request, Value, extract};
+use crate::graph::{Attrs, Library, Node, NodeId, RawGraph, Request, Value, extract};
 use crate::limits::Limits;
 use crate::proto::attr_value::Value as Attr;
 use crate::proto::{SaverDef, TrackableObjectGraph};
@@ -52,8 +52,7 @@ pub(crate) fn key(node: &Node) -> Option<String> {
 }
 
 /// The variables that the nodes of a graph stand for, in graph order.
-pub(crate) fn declared(graph: &RawGraph, limits: &Limits) -> Result<Vec<Variable>> {
-    let _ = limits;
+pub(crate) fn declared(graph: &RawGraph) -> Result<Vec<Variable>> {
     let mut variables = Vec::new();
     let mut seen = HashSet::new();
     for (_, node) in graph.nodes() {
@@ -76,9 +75,9 @@ pub(crate) fn find_values(
     library: &Library,
     saver: Option<&SaverDef>,
     checkpoint: Option<&Checkpoint>,
-) {
-    let Some(checkpoint) = checkpoint else { return };
-    let restored = restored_values(graph, library, saver);
+) -> Result<()> {
+    let Some(checkpoint) = checkpoint else { return Ok(()) };
+    let restored = restored_values(graph, library, saver)?;
     let tracked = tracked_values(checkpoint);
     for variable in variables {
         let named = |key: &str| Some(key).filter(|k| checkpoint.contains(k)).map(|k| Stored { key: k.to_string(), slice: None });
@@ -89,14 +88,14 @@ pub(crate) fn find_values(
             .or_else(|| named(&variable.name))
             .or_else(|| named(&variable.node));
     }
+    Ok(())
 }
 
 /// What the restore op assigns to each variable, by the variable's key.
-fn restored_values(graph: &RawGraph, library: &Library, saver: Option<&SaverDef>) -> HashMap<String, Stored> {
+fn restored_values(graph: &RawGraph, library: &Library, saver: Option<&SaverDef>) -> Result<HashMap<String, Stored>> {
     let name = saver.map(|s| s.restore_op_name.split(':').next().unwrap_or_default()).filter(|n| !n.is_empty());
     let request = name.map(|n| Request { targets: vec![n.to_string()], ..Request::default() });
-    // A restore op that does not resolve leaves the other ways to find values; a variable without one is reported when it is read.
-    let inlined = request.and_then(|r| extract(graph, library, &r).ok());
+    let inlined = request.map(|r| extract(graph, library, &r)).transpose()?;
     let graph = inlined.as_ref().unwrap_or(graph);
     let mut found = HashMap::new();
     for (_, node) in graph.nodes().filter(|(_, n)| matches!(n.op.as_str(), "AssignVariableOp" | "Assign")) {
@@ -105,7 +104,7 @@ fn restored_values(graph: &RawGraph, library: &Library, saver: Option<&SaverDef>
         let (Some(key), Some(stored)) = (key(target), restore_source(graph, value, library.limits())) else { continue };
         found.entry(key).or_insert(stored);
     }
-    found
+    Ok(found)
 }
 
 /// The checkpoint tensor that a value is restored from, when it comes straight from a restore op.
@@ -230,7 +229,7 @@ impl Flows<'_> {
     /// What a node does with a handle at one of its inputs: the outputs that carry the handle on.
     fn consumer(&mut self, graph: &RawGraph, id: NodeId, input: usize, depth: usize, flow: &mut Flow) -> Result<Vec<u32>> {
         let node = graph.node(id);
-        let (functions, skipped): (Vec<&str>, usize) = match node.op.as_str() {
+        let (functions, skipped): (Vec<Callee<'_>>, usize) = match node.op.as_str() {
             "ReadVariableOp"
             | "_ReadVariablesOp"
             | "VarIsInitializedOp"
@@ -242,11 +241,11 @@ impl Flows<'_> {
             | "Merge" | "RefMerge" => return Ok(vec![0]),
             "IdentityN" => return Ok(vec![input as u32]),
             "Switch" | "RefSwitch" if input == 0 => return Ok(vec![0, 1]),
-            "If" | "StatelessIf" => (["then_branch", "else_branch"].iter().map(|a| name_of(node, a)).collect::<Result<_>>()?, 1),
-            "Case" | "StatelessCase" => (node.attr_funcs("branches")?.iter().map(|f| f.name.as_str()).collect(), 1),
-            "While" | "StatelessWhile" => (["cond", "body"].iter().map(|a| name_of(node, a)).collect::<Result<_>>()?, 0),
-            "PartitionedCall" | "StatefulPartitionedCall" => (vec![name_of(node, "f")?], 0),
-            op if self.library.get(op).is_some() => (vec![op], 0),
+            "If" | "StatelessIf" => (callees(node, &["then_branch", "else_branch"])?, 1),
+            "Case" | "StatelessCase" => (node.attr_funcs("branches")?.iter().map(|f| (f.name.as_str(), &f.attr)).collect(), 1),
+            "While" | "StatelessWhile" => (callees(node, &["cond", "body"])?, 0),
+            "PartitionedCall" | "StatefulPartitionedCall" => (callees(node, &["f"])?, 0),
+            op if self.library.get(op).is_some() => (vec![(op, &*node.attrs)], 0),
             _ => {
                 flow.written |= !reads_only(node, input);
                 return Ok(Vec::new());
@@ -254,8 +253,8 @@ impl Flows<'_> {
         };
         let Some(argument) = input.checked_sub(skipped) else { return Ok(Vec::new()) };
         let mut outputs = Vec::new();
-        for function in functions {
-            let inner = self.argument(function, argument, node, depth + 1)?;
+        for (function, attrs) in functions {
+            let inner = self.argument(function, argument, attrs, depth + 1)?;
             flow.written |= inner.written;
             // The condition of a loop returns no handle, so only the body's outputs are here.
             outputs.extend(inner.outputs.into_iter().map(|o| o as u32));
@@ -263,13 +262,13 @@ impl Flows<'_> {
         Ok(outputs)
     }
 
-    fn argument(&mut self, function: &str, argument: usize, call: &Node, depth: usize) -> Result<Flow> {
+    fn argument(&mut self, function: &str, argument: usize, attrs: &Attrs, depth: usize) -> Result<Flow> {
         let memo = (function.to_string(), argument);
         if let Some(flow) = self.known.get(&memo) {
             return Ok(flow.clone());
         }
         self.known.insert(memo.clone(), Flow::default());
-        let body = self.library.body(function, &call.attrs)?;
+        let body = self.library.body(function, attrs)?;
         let flow = match body.inputs.get(argument) {
             Some(arg) => self.follow(&body, Value { node: arg.node, port: 0 }, depth)?,
             None => Flow::default(),
@@ -279,8 +278,11 @@ impl Flows<'_> {
     }
 }
 
-fn name_of<'a>(node: &'a Node, attr: &str) -> Result<&'a str> {
-    Ok(&node.attr_func(attr)?.name)
+/// A function with the attributes that it is called with.
+type Callee<'a> = (&'a str, &'a Attrs);
+
+fn callees<'a>(node: &'a Node, attrs: &[&str]) -> Result<Vec<Callee<'a>>> {
+    attrs.iter().map(|a| node.attr_func(a).map(|f| (f.name.as_str(), &f.attr))).collect()
 }
 
 /// Whether an op takes a reference variable by value at this input. Resources are never taken by value.

@@ -104,8 +104,8 @@ pub(crate) fn copy_shared(from: &Slice, source: &[u8], to: &Slice, target: &mut 
     let mut position = vec![0usize; rank];
     let offset = |slice: &Slice, position: &[usize]| -> Option<usize> {
         let mut flat = 0usize;
-        for d in 0..rank {
-            flat = flat.checked_mul(slice.length[d])?.checked_add(shared.start[d] + position[d] - slice.start[d])?;
+        for (d, at) in position.iter().enumerate() {
+            flat = flat.checked_mul(slice.length[d])?.checked_add(shared.start[d] + at - slice.start[d])?;
         }
         flat.checked_mul(element)
     };

@@ -79,7 +79,7 @@ fn block(table: &[u8], (offset, size): (usize, usize)) -> Result<Vec<u8>, String
 }
 
 /// Calls `each` with every key and value of a block.
-fn block_entries(block: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>) -> Result<(), String> {
+fn block_entries(block: &[u8], each: &mut impl FnMut(&[u8], &[u8]) -> Result<(), String>) -> Result<(), String> {
     let tail = block.len().checked_sub(4).ok_or("a block is too short")?;
     let restarts = u32::from_le_bytes([block[tail], block[tail + 1], block[tail + 2], block[tail + 3]]) as usize;
     let end = restarts.checked_mul(4).and_then(|n| tail.checked_sub(n)).ok_or("a block has an impossible number of restarts")?;

@@ -45,9 +45,12 @@ fn logical(file: &Bytes, at: &mut usize, mut len: usize) -> Result<Bytes, String
     if len > file.len() {
         return Err(cut());
     }
+    if len == 0 {
+        return Ok(Bytes::new());
+    }
     let mut out = Vec::new();
     loop {
-        if *at % BLOCK == 0 && (len > 0 || out.is_empty()) {
+        if at.is_multiple_of(BLOCK) {
             *at += BLOCK_HEADER;
         }
         let here = len.min(BLOCK - *at % BLOCK);

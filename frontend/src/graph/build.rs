@@ -45,7 +45,6 @@ pub(crate) struct Resolver<'a> {
 
 /// A name with what it refers to in it.
 enum InputName<'a> {
-    Control(&'a str),
     /// `node` or `node:k`
     Port(&'a str, usize),
     /// `node:output_argument:k`
@@ -53,8 +52,8 @@ enum InputName<'a> {
 }
 
 fn parse_input(input: &str, in_function: bool) -> Result<InputName<'_>, &'static str> {
-    if let Some(node) = input.strip_prefix('^') {
-        return if node.is_empty() { Err("no node after ^") } else { Ok(InputName::Control(node)) };
+    if input.starts_with('^') {
+        return Err("a control input cannot be a value");
     }
     let number = |s: &str| s.parse::<usize>().map_err(|_| "an output number is expected after the last colon");
     let mut parts = input.splitn(3, ':');
@@ -103,7 +102,6 @@ impl<'a> Resolver<'a> {
         match parse_input(input, in_function) {
             Ok(InputName::Port(node, port)) => self.port(input, node, port),
             Ok(InputName::Argument(node, arg, k)) => self.argument(input, node, arg, k),
-            Ok(InputName::Control(_)) => Err(bad_name(input, "a control input cannot be a value")),
             Err(why) => Err(bad_name(input, why)),
         }
     }

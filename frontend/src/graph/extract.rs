@@ -108,6 +108,25 @@ pub(crate) fn extract(graph: &RawGraph, library: &Library, request: &Request) ->
     inline(&cut, &keep, Roots { inputs, outputs, targets }, library)
 }
 
+/// Nodes of the main graph that a request runs, in graph order; fed placeholders and what only feeds need are left out. Names that
+/// the graph does not have are passed over.
+pub(crate) fn reached(graph: &RawGraph, request: &Request) -> Vec<NodeId> {
+    let fed: HashSet<Value> = request.feeds.iter().filter_map(|f| graph.tensor(&f.tensor).ok()).collect();
+    let mut keep = vec![false; graph.len()];
+    let wanted = request.fetches.iter().filter_map(|f| graph.tensor(&f.tensor).ok()).filter(|v| !fed.contains(v)).map(|v| v.node);
+    let mut stack: Vec<NodeId> = wanted.chain(request.targets.iter().filter_map(|t| graph.find(t))).collect();
+    while let Some(id) = stack.pop() {
+        let node = graph.node(id);
+        if fed.contains(&Value { node: id, port: 0 }) && node.op.starts_with("Placeholder") {
+            continue;
+        }
+        if !std::mem::replace(&mut keep[id.index()], true) {
+            stack.extend(node.inputs.iter().filter(|v| !fed.contains(v)).map(|v| v.node).chain(node.controls.iter().copied()));
+        }
+    }
+    graph.nodes().map(|(id, _)| id).filter(|id| keep[id.index()]).collect()
+}
+
 /// A tensor of the graph whose output number exists.
 fn checked_tensor(graph: &RawGraph, library: &Library, name: &str) -> Result<Value> {
     let value = graph.tensor(name)?;

@@ -47,9 +47,9 @@ impl Function {
         self.nodes.iter().map(|n| (n.op.as_str(), n.name.as_str()))
     }
 
-    /// Attributes of each node of the body.
-    pub(crate) fn node_attrs(&self) -> impl Iterator<Item = &Attrs> {
-        self.nodes.iter().map(|n| &*n.attrs)
+    /// Op, name and attributes of each node of the body.
+    pub(crate) fn named_nodes(&self) -> impl Iterator<Item = (&str, &str, &Attrs)> {
+        self.nodes.iter().map(|n| (n.op.as_str(), n.name.as_str(), &*n.attrs))
     }
 
     fn new(def: FunctionDef) -> Function {

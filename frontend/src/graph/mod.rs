@@ -6,8 +6,8 @@ mod inline;
 mod library;
 mod node;
 
-pub(crate) use extract::extract;
 pub use extract::{Feed, Fetch, Request};
+pub(crate) use extract::{extract, reached};
 pub(crate) use inline::inline_body;
 pub(crate) use library::main_graph;
 pub use library::{Function, Library};

@@ -23,8 +23,25 @@ pub enum Known {
     /// Integers or bools as expressions of the symbols, row-major.
     Dims(Arc<[Dim]>),
     Tensor(Tensor),
-    /// A handle to a variable.
-    Var(VarId),
+    /// A handle to a variable, by index in [`Lowering::vars`].
+    Var(usize),
+}
+
+/// A variable that the graph refers to.
+pub struct VarInfo {
+    pub name: String,
+    pub ty: Type,
+    /// A reference variable of TF1: used as an operand it is read.
+    pub reference: bool,
+    pub place: Place,
+}
+
+/// Where the value of a variable is.
+#[derive(Clone, Copy)]
+pub enum Place {
+    /// Nothing assigns it.
+    Constant(V),
+    State(VarId),
 }
 
 struct Slot {
@@ -38,14 +55,16 @@ pub struct Lowering<'a> {
     pub func: Func,
     pub insts: Vec<Inst>,
     pub limits: &'a Limits,
-    /// Variables by handle: what a read of a constant one gives; None for state.
-    pub vars: Vec<Option<V>>,
-    pub var_types: Vec<Type>,
+    pub vars: Vec<VarInfo>,
+    /// The feed of each parameter.
+    pub param_feeds: Vec<usize>,
     slots: Vec<Slot>,
 }
 
 /// Integer tensors up to this many elements are followed symbolically.
 const CONTENT_LIMIT: usize = 1024;
+/// Constants up to this many elements are computed with while legalising, so that what must be known is known.
+const FOLD_LIMIT: i64 = 4096;
 
 impl<'a> Lowering<'a> {
     pub fn new(name: &str, limits: &'a Limits) -> Lowering<'a> {
@@ -54,7 +73,7 @@ impl<'a> Lowering<'a> {
             insts: Vec::new(),
             limits,
             vars: Vec::new(),
-            var_types: Vec::new(),
+            param_feeds: Vec::new(),
             slots: Vec::new(),
         }
     }
@@ -75,7 +94,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// A handle to a variable.
-    pub fn handle(&mut self, var: VarId) -> V {
+    pub fn handle(&mut self, var: usize) -> V {
         self.push(Type::scalar(Elem::Resource), Some(Known::Var(var)), None)
     }
 
@@ -347,7 +366,7 @@ impl NodeCx<'_, '_> {
                     if func.ty(s).elem.is_float() && func.ty(s).rank() > 1 {
                         return None;
                     }
-                    feeds.push(k as usize);
+                    feeds.push(self.low.param_feeds.get(k as usize).copied()?);
                 }
                 graphc_ir::Def::Result(i, _) => {
                     let inst = func.inst(i);
@@ -453,7 +472,21 @@ impl NodeCx<'_, '_> {
         {
             return Some(vec![self.low.dims(ty.clone(), dims)]);
         }
-        self.fold(op, xs, attrs, results)
+        self.fold(op, xs, attrs, ty)
+    }
+
+    /// Computes an op on small constants with the interpreter. What fails there fails at run time, as in TensorFlow.
+    fn fold(&mut self, op: Op, xs: &[V], attrs: &Attrs, ty: &Type) -> Option<Vec<V>> {
+        if let (Op::Reshape, Some(Known::Tensor(t)), Some(shape)) = (op, self.low.known(*xs.first()?), ty.const_shape()) {
+            return t.reshaped(&shape).map(|t| vec![self.low.constant(t)]);
+        }
+        let small = |t: &Type| t.elements().as_const().is_some_and(|n| n <= FOLD_LIMIT);
+        if !small(ty) || ty.const_shape().is_none() || xs.iter().any(|&x| !small(self.ty(x)) || self.low.known(x).is_none()) {
+            return None;
+        }
+        let inputs = xs.iter().map(|&x| self.low.tensor(x)).collect::<Option<Vec<_>>>()?;
+        let out = graphc_ir::interp::eval_inst(op, attrs, &inputs, &|_| None).ok()?;
+        Some(out.into_iter().map(|t| self.low.constant(t)).collect())
     }
 
     /// An op with one result.

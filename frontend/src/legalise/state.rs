@@ -1,0 +1,140 @@
+//! Variables: reads become constants where nothing assigns them.
+
+use super::cx::{Known, NodeCx, Place, Res, V};
+use super::index;
+use graphc_ir::func::VarId;
+use graphc_ir::{Attrs, Builder, Dim, Elem, Op};
+
+type Cx<'c, 'l, 'a> = &'c mut NodeCx<'l, 'a>;
+
+impl NodeCx<'_, '_> {
+    /// Index of the variable that operand `k` is a handle of.
+    fn variable(&self, k: usize) -> Res<usize> {
+        match self.low.known(self.x(k)?) {
+            Some(Known::Var(i)) => Ok(*i),
+            _ => Err(self.unimplemented("a resource handle that is computed at run time")),
+        }
+    }
+
+    fn state(&self, k: usize) -> Res<(VarId, usize)> {
+        let i = self.variable(k)?;
+        match self.low.vars[i].place {
+            Place::State(id) => Ok((id, i)),
+            Place::Constant(_) => Err(self.malformed(format!("variable \"{}\" is assigned, but was taken for a constant", self.low.vars[i].name))),
+        }
+    }
+
+    /// The value of a variable now.
+    pub fn read(&mut self, i: usize) -> Res<V> {
+        let id = match self.low.vars[i].place {
+            Place::Constant(v) => return Ok(v),
+            Place::State(id) => id,
+        };
+        let ty = self.low.vars[i].ty.clone();
+        let low = &mut *self.low;
+        let mut b = Builder { func: &mut low.func, loc: self.loc.clone(), insts: std::mem::take(&mut low.insts) };
+        let made = b.inst_of(Op::VarRead, &[], Attrs::new().with("var", id), Vec::new(), vec![ty]);
+        low.insts = b.insts;
+        made.first().map(|&v| self.low.value(v)).ok_or_else(|| self.malformed("a read without result"))
+    }
+
+    fn write(&mut self, k: usize, v: V) -> Res<()> {
+        let (id, i) = self.state(k)?;
+        let ty = self.low.vars[i].ty.clone();
+        if self.elem(v) != ty.elem {
+            return Err(self.invalid(format!("a value of type {} is assigned to {ty}", self.elem(v))));
+        }
+        self.same_shape(&self.shape(v), &ty.shape, "the value's and the variable's shape")?;
+        let operand = self.ssa(v)?;
+        let low = &mut *self.low;
+        let mut b = Builder { func: &mut low.func, loc: self.loc.clone(), insts: std::mem::take(&mut low.insts) };
+        b.inst_of(Op::VarAssign, &[operand], Attrs::new().with("var", id), Vec::new(), Vec::new());
+        low.insts = b.insts;
+        Ok(())
+    }
+}
+
+pub fn read_variable(cx: Cx) -> Res {
+    let i = cx.variable(0)?;
+    let v = cx.read(i)?;
+    let elem = cx.elem_attr("dtype")?;
+    if cx.elem(v) != elem {
+        return Err(cx.invalid(format!("Trying to read variable with wrong dtype. Expected {elem} got {}", cx.elem(v))));
+    }
+    Ok(vec![v])
+}
+
+/// AssignVariableOp and, with a combining op, AssignAdd/AssignSubVariableOp.
+pub fn assign_variable(cx: Cx, combine: Option<Op>) -> Res {
+    let v = assigned(cx, combine)?;
+    cx.write(0, v)?;
+    Ok(Vec::new())
+}
+
+/// Assign, AssignAdd and AssignSub of reference variables hand the reference on.
+pub fn assign_reference(cx: Cx, combine: Option<Op>) -> Res {
+    let v = assigned(cx, combine)?;
+    cx.write(0, v)?;
+    Ok(vec![cx.x(0)?])
+}
+
+fn assigned(cx: Cx, combine: Option<Op>) -> Res<V> {
+    let v = cx.x(1)?;
+    let Some(op) = combine else { return Ok(v) };
+    let i = cx.variable(0)?;
+    let old = cx.read(i)?;
+    cx.same_shape(&cx.shape(old), &cx.shape(v), "the value's and the variable's shape")?;
+    cx.bin(op, old, v)
+}
+
+pub fn variable_shape(cx: Cx) -> Res {
+    let i = cx.variable(0)?;
+    let (elem, shape) = (cx.elem_attr("out_type")?, cx.low.vars[i].ty.shape.clone());
+    Ok(vec![cx.dims_vector(elem, shape)])
+}
+
+/// A variable that has a value from the start is initialised.
+pub fn is_initialized(cx: Cx) -> Res {
+    cx.variable(0)?;
+    Ok(vec![cx.num(1.0, Elem::Bool)?])
+}
+
+pub fn resource_gather(cx: Cx) -> Res {
+    let i = cx.variable(0)?;
+    let (x, indices) = (cx.read(i)?, cx.x(1)?);
+    let batch = usize::try_from(cx.int("batch_dims")?).map_err(|_| cx.invalid("batch_dims must not be negative"))?;
+    index::gather_at(cx, x, indices, batch, batch)
+}
+
+pub fn resource_gather_nd(cx: Cx) -> Res {
+    let i = cx.variable(0)?;
+    let x = cx.read(i)?;
+    cx.inputs[0] = x;
+    index::gather_nd(cx)
+}
+
+/// ResourceScatter* (handle, indices, updates): rows of the first axis.
+pub fn resource_scatter(cx: Cx, kind: &str) -> Res {
+    let i = cx.variable(0)?;
+    let (x, indices, updates) = (cx.read(i)?, cx.x(1)?, cx.x(2)?);
+    let shape = cx.shape(x);
+    let (rows, Some((_, inner))) = (cx.shape(indices), shape.split_first()) else { return Err(cx.invalid("the variable is a scalar")) };
+    let updates = if cx.rank(updates) == 0 { cx.broadcast(updates, &[rows.as_slice(), inner].concat())? } else { updates };
+    let tuples = cx.reshape(indices, &[rows.as_slice(), &[Dim::ONE]].concat())?;
+    let handle = cx.x(0)?;
+    cx.inputs = vec![x, tuples, updates];
+    let y = index::tensor_scatter(cx, kind)?;
+    cx.inputs = vec![handle];
+    cx.write(0, y[0])?;
+    Ok(Vec::new())
+}
+
+/// ResourceApplyGradientDescent: var -= alpha * delta.
+pub fn apply_gradient_descent(cx: Cx) -> Res {
+    let i = cx.variable(0)?;
+    let (old, alpha, delta) = (cx.read(i)?, cx.x(1)?, cx.x(2)?);
+    let step = cx.mul(delta, alpha)?;
+    let new = cx.sub(old, step)?;
+    cx.write(0, new)?;
+    Ok(Vec::new())
+}

@@ -1,0 +1,328 @@
+//! Which rule legalises which op.
+
+use super::cx::{NodeCx, Res};
+use super::{conv, diag, elementwise as el, index, matrix, norm, reduce, shape, slice, state};
+use crate::dtype::DataType;
+use graphc_ir::Op;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// A rule: the node's outputs from its operands.
+pub enum Rule {
+    /// One IR op of one operand.
+    Un(Op),
+    /// One IR op of two operands that broadcast.
+    Bin(Op),
+    Fn(fn(&mut NodeCx) -> Res),
+    /// The legaliser itself makes the outputs: constants, parameters, handles.
+    Source,
+}
+
+/// Element types that a rule covers; other types make the op unsupported.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// Floats, integers and bool.
+    Real,
+    /// Complex numbers too.
+    Number,
+    /// Everything that has elements of fixed size.
+    Plain,
+    /// Types do not matter.
+    Any,
+}
+
+impl On {
+    pub fn covers(self, t: DataType) -> bool {
+        use DataType as D;
+        let handle = matches!(t, D::String | D::Variant | D::Resource);
+        let complex = matches!(t, D::Complex64 | D::Complex128);
+        let quantised = matches!(t, D::Qint8 | D::Quint8 | D::Qint16 | D::Quint16 | D::Qint32);
+        match self {
+            On::Any => true,
+            On::Plain => !handle,
+            On::Number => !handle && !quantised,
+            On::Real => !handle && !quantised && !complex,
+        }
+    }
+}
+
+pub struct Row {
+    pub op: &'static str,
+    pub on: On,
+    pub rule: Rule,
+}
+
+/// The rule of a TensorFlow op.
+pub fn row(op: &str) -> Option<&'static Row> {
+    static INDEX: OnceLock<HashMap<&'static str, &'static Row>> = OnceLock::new();
+    INDEX.get_or_init(|| TABLE.iter().map(|r| (r.op, r)).collect()).get(op).copied()
+}
+
+/// Names of all ops that have a rule, in the order of the table.
+pub fn supported() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|r| r.op)
+}
+
+macro_rules! table {
+    ($($on:ident { $($($op:literal)|+ => $rule:expr;)* })*) => {
+        static TABLE: &[Row] = &[$($($(Row { op: $op, on: On::$on, rule: $rule },)+)*)*];
+    };
+}
+
+use Rule::{Bin, Fn, Source, Un};
+
+table! {
+    Any {
+        "Const" | "Placeholder" | "VarHandleOp" | "VariableV2" | "Variable" | "_Arg" => Source;
+        "NoOp" | "ControlTrigger" | "MergeV2Checkpoints" => Fn(|_| Ok(Vec::new()));
+        "Assert" => Fn(super::assert);
+        "Identity" | "IdentityN" | "StopGradient" | "PreventGradient" | "Snapshot" | "PlaceholderWithDefault" | "DisableCopyOnRead"
+            | "RefIdentity" | "_Retval" | "CheckNumerics" | "CheckNumericsV2" | "DebugIdentityV2" | "XlaSharding" | "OptimizationBarrier" => Fn(el::identity);
+        "Shape" | "ShapeN" => Fn(shape::shape);
+        "Size" => Fn(shape::size);
+        "Rank" => Fn(shape::rank);
+        "ReadVariableOp" => Fn(state::read_variable);
+        "AssignVariableOp" => Fn(|cx| state::assign_variable(cx, None));
+        "VariableShape" => Fn(state::variable_shape);
+        "VarIsInitializedOp" | "IsVariableInitialized" => Fn(state::is_initialized);
+        "ResourceGather" => Fn(state::resource_gather);
+        "ResourceGatherNd" => Fn(state::resource_gather_nd);
+        "Assign" => Fn(|cx| state::assign_reference(cx, None));
+    }
+    Real {
+        "AssignAddVariableOp" => Fn(|cx| state::assign_variable(cx, Some(Op::Add)));
+        "AssignSubVariableOp" => Fn(|cx| state::assign_variable(cx, Some(Op::Sub)));
+        "AssignAdd" => Fn(|cx| state::assign_reference(cx, Some(Op::Add)));
+        "AssignSub" => Fn(|cx| state::assign_reference(cx, Some(Op::Sub)));
+        "ResourceScatterUpdate" => Fn(|cx| state::resource_scatter(cx, "set"));
+        "ResourceScatterAdd" => Fn(|cx| state::resource_scatter(cx, "add"));
+        "ResourceScatterSub" => Fn(|cx| state::resource_scatter(cx, "sub"));
+        "ResourceScatterMin" => Fn(|cx| state::resource_scatter(cx, "min"));
+        "ResourceScatterMax" => Fn(|cx| state::resource_scatter(cx, "max"));
+        "ResourceApplyGradientDescent" => Fn(state::apply_gradient_descent);
+
+        "Abs" => Un(Op::Abs);
+        "Floor" => Un(Op::Floor);
+        "Ceil" => Un(Op::Ceil);
+        "Round" | "Rint" => Un(Op::Round);
+        "Asin" => Un(Op::Asin);
+        "Acos" => Un(Op::Acos);
+        "Atan" => Un(Op::Atan);
+        "Erf" => Un(Op::Erf);
+        "Erfc" => Un(Op::Erfc);
+        "Lgamma" => Un(Op::Lgamma);
+        "Digamma" => Un(Op::Digamma);
+        "IsNan" => Un(Op::IsNan);
+        "IsInf" => Un(Op::IsInf);
+        "IsFinite" => Un(Op::IsFinite);
+        "LogicalNot" | "Invert" => Un(Op::Not);
+        "Relu" => Un(Op::Relu);
+        "Elu" => Un(Op::Elu);
+        "Softplus" => Un(Op::Softplus);
+        "Relu6" => Fn(el::relu6);
+        "LeakyRelu" => Fn(el::leaky_relu);
+        "Selu" => Fn(el::selu);
+        "Softsign" => Fn(el::softsign);
+        "ClipByValue" => Fn(el::clip_by_value);
+
+        "FloorDiv" => Bin(Op::FloorDiv);
+        "FloorMod" => Bin(Op::Mod);
+        "Mod" | "TruncateMod" => Bin(Op::Rem);
+        "Atan2" => Bin(Op::Atan2);
+        "Maximum" => Bin(Op::Max);
+        "Minimum" => Bin(Op::Min);
+        "LogicalAnd" | "BitwiseAnd" => Bin(Op::And);
+        "LogicalOr" | "BitwiseOr" => Bin(Op::Or);
+        "BitwiseXor" => Bin(Op::Xor);
+        "LeftShift" => Fn(|cx| el::shift(cx, Op::Shl));
+        "RightShift" => Fn(|cx| el::shift(cx, Op::Shr));
+        "Less" => Bin(Op::Lt);
+        "LessEqual" => Bin(Op::Le);
+        "Greater" => Bin(Op::Gt);
+        "GreaterEqual" => Bin(Op::Ge);
+        "ApproximateEqual" => Fn(el::approximate_equal);
+        "Xlog1py" => Fn(el::xlog1py);
+
+        "SqrtGrad" => Fn(el::sqrt_grad);
+        "ReluGrad" => Fn(el::relu_grad);
+        "Relu6Grad" => Fn(el::relu6_grad);
+        "LeakyReluGrad" => Fn(el::leaky_relu_grad);
+        "EluGrad" => Fn(el::elu_grad);
+        "SeluGrad" => Fn(el::selu_grad);
+        "SoftplusGrad" => Fn(el::softplus_grad);
+        "SoftsignGrad" => Fn(el::softsign_grad);
+        "L2Loss" => Fn(el::l2_loss);
+        "Bucketize" => Fn(shape::bucketize);
+
+        "Max" => Fn(|cx| reduce::reduce(cx, "max"));
+        "Min" => Fn(|cx| reduce::reduce(cx, "min"));
+        "Any" => Fn(|cx| reduce::reduce(cx, "any"));
+        "All" => Fn(|cx| reduce::reduce(cx, "all"));
+        "Mean" => Fn(|cx| reduce::reduce(cx, "mean"));
+        "EuclideanNorm" => Fn(reduce::euclidean_norm);
+        "ArgMax" => Fn(|cx| reduce::arg_reduce(cx, "max"));
+        "ArgMin" => Fn(|cx| reduce::arg_reduce(cx, "min"));
+        "TopKV2" => Fn(|cx| reduce::top_k(cx, true));
+        "TopK" => Fn(|cx| reduce::top_k(cx, false));
+
+        "Conv2D" => Fn(conv::conv2d);
+        "DepthwiseConv2dNative" => Fn(conv::depthwise);
+        "Conv2DBackpropInput" => Fn(conv::conv2d_backprop_input);
+        "Conv2DBackpropFilter" => Fn(conv::conv2d_backprop_filter);
+        "MaxPool" => Fn(|cx| conv::pool(cx, "max", false));
+        "MaxPoolV2" => Fn(|cx| conv::pool(cx, "max", true));
+        "AvgPool" => Fn(|cx| conv::pool(cx, "avg", false));
+        "ResizeBilinear" => Fn(|cx| conv::resize(cx, "bilinear"));
+        "ResizeNearestNeighbor" => Fn(|cx| conv::resize(cx, "nearest"));
+
+        "FusedBatchNorm" | "FusedBatchNormV2" => Fn(|cx| norm::fused_batch_norm(cx, false));
+        "FusedBatchNormV3" => Fn(|cx| norm::fused_batch_norm(cx, true));
+        "BatchNormWithGlobalNormalization" => Fn(norm::batch_norm_global);
+        "Softmax" => Fn(|cx| norm::softmax(cx, false));
+        "LogSoftmax" => Fn(|cx| norm::softmax(cx, true));
+        "SoftmaxCrossEntropyWithLogits" => Fn(norm::softmax_cross_entropy);
+        "SparseSoftmaxCrossEntropyWithLogits" => Fn(norm::sparse_softmax_cross_entropy);
+        "LRN" => Fn(norm::lrn);
+
+        "Range" => Fn(shape::range);
+        "LinSpace" => Fn(shape::lin_space);
+        "BroadcastArgs" => Fn(shape::broadcast_args);
+        "BroadcastGradientArgs" => Fn(shape::broadcast_gradient_args);
+        "InvertPermutation" => Fn(shape::invert_permutation);
+        "ConcatOffset" => Fn(shape::concat_offset);
+        "UnsortedSegmentMax" => Fn(|cx| index::unsorted_segment(cx, "max"));
+        "UnsortedSegmentMin" => Fn(|cx| index::unsorted_segment(cx, "min"));
+        "SegmentMax" => Fn(|cx| index::segment(cx, "max"));
+        "SegmentMin" => Fn(|cx| index::segment(cx, "min"));
+        "SegmentMean" => Fn(|cx| index::segment(cx, "mean"));
+        "TensorScatterMin" => Fn(|cx| index::tensor_scatter(cx, "min"));
+        "TensorScatterMax" => Fn(|cx| index::tensor_scatter(cx, "max"));
+    }
+    Number {
+        "Neg" => Un(Op::Neg);
+        "Sign" => Un(Op::Sign);
+        "Sqrt" => Un(Op::Sqrt);
+        "Rsqrt" => Un(Op::Rsqrt);
+        "Exp" => Un(Op::Exp);
+        "Expm1" => Un(Op::Expm1);
+        "Log" => Un(Op::Log);
+        "Log1p" => Un(Op::Log1p);
+        "Sin" => Un(Op::Sin);
+        "Cos" => Un(Op::Cos);
+        "Tan" => Un(Op::Tan);
+        "Sinh" => Un(Op::Sinh);
+        "Cosh" => Un(Op::Cosh);
+        "Tanh" => Un(Op::Tanh);
+        "Asinh" => Un(Op::Asinh);
+        "Acosh" => Un(Op::Acosh);
+        "Atanh" => Un(Op::Atanh);
+        "Sigmoid" => Un(Op::Sigmoid);
+        "Add" | "AddV2" => Bin(Op::Add);
+        "Sub" => Bin(Op::Sub);
+        "Mul" => Bin(Op::Mul);
+        "RealDiv" | "Div" | "TruncateDiv" => Bin(Op::Div);
+        "Pow" => Bin(Op::Pow);
+        "Equal" => Fn(|cx| el::equality(cx, Op::Eq));
+        "NotEqual" => Fn(|cx| el::equality(cx, Op::Ne));
+        "ComplexAbs" => Un(Op::Abs);
+        "Cast" => Fn(el::cast);
+        "Square" => Fn(el::square);
+        "SquaredDifference" => Fn(el::squared_difference);
+        "Reciprocal" | "Inv" => Fn(el::reciprocal);
+        "DivNoNan" => Fn(el::div_no_nan);
+        "MulNoNan" => Fn(el::mul_no_nan);
+        "Xdivy" => Fn(el::xdivy);
+        "Xlogy" => Fn(el::xlogy);
+        "Conj" => Fn(el::conj);
+        "AddN" | "AccumulateNV2" => Fn(el::add_n);
+        "SigmoidGrad" => Fn(el::sigmoid_grad);
+        "TanhGrad" => Fn(el::tanh_grad);
+        "RsqrtGrad" => Fn(el::rsqrt_grad);
+        "ReciprocalGrad" | "InvGrad" => Fn(el::reciprocal_grad);
+        "OnesLike" => Fn(|cx| el::like_value(cx, 1.0));
+        "BiasAdd" | "BiasAddV1" => Fn(conv::bias_add);
+        "BiasAddGrad" => Fn(reduce::bias_add_grad);
+        "Sum" => Fn(|cx| reduce::reduce(cx, "sum"));
+        "Prod" => Fn(|cx| reduce::reduce(cx, "prod"));
+        "Cumsum" => Fn(|cx| reduce::cumulative(cx, "sum"));
+        "Cumprod" => Fn(|cx| reduce::cumulative(cx, "prod"));
+        "MatMul" => Fn(matrix::mat_mul);
+        "BatchMatMul" => Fn(|cx| matrix::batch_mat_mul(cx, false));
+        "BatchMatMulV2" | "BatchMatMulV3" => Fn(|cx| matrix::batch_mat_mul(cx, true));
+        "Einsum" => Fn(matrix::einsum);
+        "UnsortedSegmentSum" => Fn(|cx| index::unsorted_segment(cx, "add"));
+        "SegmentSum" => Fn(|cx| index::segment(cx, "sum"));
+        "SegmentProd" => Fn(|cx| index::segment(cx, "prod"));
+        "ScatterNd" => Fn(index::scatter_nd);
+        "TensorScatterAdd" | "ScatterNdNonAliasingAdd" => Fn(|cx| index::tensor_scatter(cx, "add"));
+        "TensorScatterSub" => Fn(|cx| index::tensor_scatter(cx, "sub"));
+        "StridedSliceGrad" => Fn(slice::strided_slice_grad);
+        "ZerosLike" => Fn(|cx| el::like_value(cx, 0.0));
+        "Pad" => Fn(|cx| slice::pad(cx, false));
+        "SpaceToBatchND" => Fn(|cx| slice::space_to_batch(cx, true));
+        "SpaceToBatch" => Fn(|cx| slice::space_to_batch(cx, false));
+        "Empty" => Fn(shape::empty);
+        "MatrixDiag" => Fn(|cx| diag::matrix_diag(cx, false));
+        "MatrixDiagV2" | "MatrixDiagV3" => Fn(|cx| diag::matrix_diag(cx, true));
+        "MatrixDiagPart" => Fn(|cx| diag::matrix_diag_part(cx, false));
+        "MatrixDiagPartV2" | "MatrixDiagPartV3" => Fn(|cx| diag::matrix_diag_part(cx, true));
+        "MatrixSetDiag" => Fn(|cx| diag::matrix_set_diag(cx, false));
+        "MatrixSetDiagV2" | "MatrixSetDiagV3" => Fn(|cx| diag::matrix_set_diag(cx, true));
+        "MatrixBandPart" => Fn(diag::matrix_band_part);
+        "Diag" => Fn(diag::diag);
+        "DiagPart" => Fn(diag::diag_part);
+    }
+    Plain {
+        "Reshape" => Fn(shape::reshape);
+        "ExpandDims" => Fn(shape::expand_dims);
+        "Squeeze" => Fn(shape::squeeze);
+        "Fill" => Fn(shape::fill);
+        "BroadcastTo" => Fn(shape::broadcast_to);
+        "Transpose" => Fn(shape::transpose);
+        "ConjugateTranspose" => Fn(shape::conjugate_transpose);
+        "EnsureShape" => Fn(shape::ensure_shape);
+        "Slice" => Fn(slice::slice);
+        "StridedSlice" => Fn(slice::strided_slice);
+        "TensorStridedSliceUpdate" => Fn(slice::tensor_strided_slice_update);
+        "Split" => Fn(slice::split);
+        "SplitV" => Fn(slice::split_v);
+        "Unpack" => Fn(slice::unpack);
+        "Pack" => Fn(slice::pack);
+        "Concat" => Fn(|cx| slice::concat(cx, true));
+        "ConcatV2" => Fn(|cx| slice::concat(cx, false));
+        "Tile" => Fn(slice::tile);
+        "ReverseV2" => Fn(|cx| slice::reverse(cx, false));
+        "Reverse" => Fn(|cx| slice::reverse(cx, true));
+        "Roll" => Fn(slice::roll);
+        "PadV2" => Fn(|cx| slice::pad(cx, true));
+        "MirrorPad" => Fn(slice::mirror_pad);
+        "SpaceToDepth" => Fn(slice::space_to_depth);
+        "DepthToSpace" => Fn(slice::depth_to_space);
+        "BatchToSpaceND" => Fn(|cx| slice::batch_to_space(cx, true));
+        "BatchToSpace" => Fn(|cx| slice::batch_to_space(cx, false));
+        "Select" => Fn(el::select_v1);
+        "SelectV2" => Fn(el::select_v2);
+        "Gather" => Fn(index::gather_v1);
+        "GatherV2" => Fn(index::gather_v2);
+        "GatherNd" => Fn(index::gather_nd);
+        "OneHot" => Fn(index::one_hot);
+        "TensorScatterUpdate" => Fn(|cx| index::tensor_scatter(cx, "set"));
+        "DynamicStitch" | "ParallelDynamicStitch" => Fn(index::dynamic_stitch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_a_known_op_and_stands_once() {
+        let mut names: Vec<_> = supported().collect();
+        for n in &names {
+            let internal = matches!(*n, "_Arg" | "_Retval" | "OptimizationBarrier" | "CheckNumericsV2");
+            assert!(internal || crate::ops::builtin(n).is_some(), "{n}");
+        }
+        names.sort_unstable();
+        assert!(names.windows(2).all(|w| w[0] != w[1]));
+    }
+}
