@@ -1,1 +1,16 @@
+//! Sessions: loading a model, compiling what is asked of it, and running it.
 
+mod error;
+mod memory;
+mod pool;
+mod program;
+mod session;
+mod specialise;
+mod state;
+mod view;
+
+pub use error::{Error, Result, StatusCode};
+pub use pool::Pool;
+pub use program::{Program, RunOptions, Tracer};
+pub use session::{Callable, Port, Session, SessionOptions};
+pub use view::{View, array_of};

@@ -88,6 +88,21 @@ pub enum Status {
 // SAFETY: the runtime keeps what it points at valid for the run, and each worker touches its own scratch only.
 unsafe impl Sync for Ctx {}
 
+impl Status {
+    /// The status that compiled code returned; what no version knows counts as a failed host function.
+    pub fn from_code(code: i32) -> Status {
+        match code {
+            0 => Status::Ok,
+            1 => Status::Cancelled,
+            2 => Status::IndexOutOfRange,
+            3 => Status::DivisionByZero,
+            4 => Status::ShapeGuard,
+            5 => Status::InvalidShape,
+            _ => Status::Host,
+        }
+    }
+}
+
 impl Ctx {
     /// True when another thread asked for the run to stop.
     ///

@@ -1,0 +1,113 @@
+//! What can go wrong between a model and its answers.
+
+use graphc_abi::{ErrorRecord, Status};
+use graphc_frontend::legalise::LegaliseError;
+use std::fmt;
+
+/// Status classes, numbered as TensorFlow numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum StatusCode {
+    Cancelled = 1,
+    InvalidArgument = 3,
+    NotFound = 5,
+    FailedPrecondition = 9,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+}
+
+/// An error of a session.
+#[derive(Debug)]
+pub enum Error {
+    /// The model's files cannot be read or are not valid.
+    Model(graphc_frontend::Error),
+    /// The graph cannot be brought into the IR: unsupported ops, or a node that breaks a rule.
+    Graph(LegaliseError),
+    /// A pass or code generation failed.
+    Compile(String),
+    /// A feed is missing, unknown or of another type or shape than the graph says.
+    Feed { name: String, message: String },
+    /// The caller's output does not fit.
+    Output { name: String, message: String },
+    /// The run failed at a node.
+    Run { status: Status, node: String, record: ErrorRecord },
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Stable code, listed in the reference of errors.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Model(e) => e.code(),
+            Error::Graph(e) => e.code(),
+            Error::Compile(_) => "GC0601",
+            Error::Feed { .. } => "GC0701",
+            Error::Output { .. } => "GC0702",
+            Error::Run { .. } => "GC0703",
+        }
+    }
+
+    /// The class that TensorFlow would give this error.
+    pub fn status(&self) -> i32 {
+        let class = match self {
+            Error::Model(_) | Error::Feed { .. } | Error::Output { .. } => StatusCode::InvalidArgument,
+            Error::Graph(e) => return e.status(),
+            Error::Compile(_) => StatusCode::Unimplemented,
+            Error::Run { status, .. } => match status {
+                Status::Cancelled => StatusCode::Cancelled,
+                Status::IndexOutOfRange | Status::DivisionByZero | Status::ShapeGuard | Status::InvalidShape => StatusCode::InvalidArgument,
+                Status::Ok | Status::Host => StatusCode::Internal,
+            },
+        };
+        class as i32
+    }
+
+    /// True where the graph has ops that graphc does not compile yet, as against a graph that is wrong.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Error::Compile(_)) || matches!(self, Error::Graph(LegaliseError::Unsupported(_)))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Model(e) => return write!(f, "{e}"),
+            Error::Graph(e) => return write!(f, "{e}"),
+            _ => write!(f, "{}: ", self.code())?,
+        }
+        match self {
+            Error::Model(_) | Error::Graph(_) => Ok(()),
+            Error::Compile(m) => write!(f, "{m}"),
+            Error::Feed { name, message } => write!(f, "feed {name:?}: {message}"),
+            Error::Output { name, message } => write!(f, "output {name:?}: {message}"),
+            Error::Run { status, node, record } => {
+                let at = if node.is_empty() { String::new() } else { format!("node {node:?}: ") };
+                let (value, bound) = (record.value, record.bound);
+                match status {
+                    Status::Cancelled => write!(f, "{at}the run was cancelled"),
+                    Status::IndexOutOfRange => write!(f, "{at}index {value} is not in [0, {bound})"),
+                    Status::DivisionByZero => write!(f, "{at}integer division by zero"),
+                    Status::ShapeGuard => write!(f, "{at}dimensions that must agree do not: {value} and {bound}"),
+                    Status::InvalidShape => write!(f, "{at}the shape {value} is not possible here"),
+                    Status::Ok | Status::Host => write!(f, "{at}the run failed"),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<graphc_frontend::Error> for Error {
+    fn from(e: graphc_frontend::Error) -> Error {
+        Error::Model(e)
+    }
+}
+
+impl From<LegaliseError> for Error {
+    fn from(e: LegaliseError) -> Error {
+        Error::Graph(e)
+    }
+}

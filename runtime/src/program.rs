@@ -1,0 +1,269 @@
+//! One compiled function and the memory that its runs use.
+
+use crate::error::{Error, Result};
+use crate::memory::Block;
+use crate::pool::Pool;
+use crate::state::{Variables, VarPointers};
+use crate::view::View;
+use graphc_abi::{Ctx, ErrorRecord, SCRATCH_BYTES, Status, Trace};
+use graphc_cpu::Compiled;
+use graphc_ir::{Buffer, Data, Sym, Tensor, Type};
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Compiled code, the conditions under which it is right, and memory for its runs.
+pub struct Program {
+    compiled: Compiled,
+    /// Feeds whose values were compiled in, by index of the request; they are no inputs of the code.
+    baked: Vec<(usize, Tensor)>,
+    /// For each input of the code, the index of its feed.
+    feed_of: Vec<usize>,
+    vars: VarPointers,
+    /// Memory of runs that ended; as many as there were runs at one time.
+    idle: Mutex<Vec<RunMemory>>,
+}
+
+/// What one run needs besides inputs and outputs.
+struct RunMemory {
+    arena: Block,
+    scratch: Block,
+    syms: Vec<i64>,
+    /// Values of `syms` for which `arena` was sized and `output_shapes` computed.
+    sized_for: Option<Vec<i64>>,
+    output_shapes: Vec<Vec<usize>>,
+    inputs: Vec<*const u8>,
+    outputs: Vec<*mut u8>,
+}
+
+// SAFETY: the pointers are filled anew in each run and mean nothing between runs.
+unsafe impl Send for RunMemory {}
+
+/// Options of one run.
+#[derive(Default)]
+pub struct RunOptions<'a> {
+    /// Set to non-zero by another thread to stop the run at the next launch.
+    pub cancel: Option<&'a AtomicU32>,
+    /// Told of the start and end of every launch.
+    pub trace: Option<&'a mut dyn Tracer>,
+}
+
+/// Hears of every launch of a run.
+pub trait Tracer {
+    fn begin(&mut self, launch: usize);
+    fn end(&mut self, launch: usize);
+}
+
+/// Why inputs do not fit a program; another variant may take them.
+pub enum Mismatch {
+    /// Another rank, constant dimension, guard or compiled-in value.
+    Variant,
+    /// No variant takes this.
+    Feed(Error),
+}
+
+impl Program {
+    pub fn new(compiled: Compiled, baked: Vec<(usize, Tensor)>, feed_of: Vec<usize>, vars: VarPointers) -> Program {
+        Program { compiled, baked, feed_of, vars, idle: Mutex::new(Vec::new()) }
+    }
+
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// Gives memory that no run uses back to the system.
+    pub fn trim(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn take_memory(&self, threads: usize) -> Result<RunMemory> {
+        if let Some(m) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(m);
+        }
+        let plan = &self.compiled.plan;
+        let block = |len| Block::new(len).ok_or_else(|| Error::Compile("the memory for a run is too large".into()));
+        Ok(RunMemory {
+            arena: block(0)?,
+            scratch: block(threads * SCRATCH_BYTES)?,
+            syms: vec![-1; plan.syms.len()],
+            sized_for: None,
+            output_shapes: vec![Vec::new(); plan.outputs.len()],
+            inputs: vec![ptr::null(); plan.inputs.len()],
+            outputs: vec![ptr::null_mut(); plan.outputs.len()],
+        })
+    }
+
+    /// Values of the symbols for these feeds.
+    fn bind(&self, feeds: &[View], syms: &mut [i64]) -> Result<(), Mismatch> {
+        let plan = &self.compiled.plan;
+        syms.fill(-1);
+        for (port, &feed) in plan.inputs.iter().zip(&self.feed_of) {
+            let view = &feeds[feed];
+            if view.elem() != port.ty.elem {
+                let message = format!("{} was given where the graph has {}", view.elem(), port.ty.elem);
+                return Err(Mismatch::Feed(Error::Feed { name: port.name.clone(), message }));
+            }
+            if view.shape().len() != port.ty.rank() {
+                return Err(Mismatch::Variant);
+            }
+            for (d, &n) in port.ty.shape.iter().zip(view.shape()) {
+                if let Some(k) = d.as_sym().and_then(|s| plan.syms.iter().position(|t| t == s)) {
+                    if syms[k] >= 0 && syms[k] != n as i64 {
+                        return Err(Mismatch::Variant);
+                    }
+                    syms[k] = n as i64;
+                }
+            }
+        }
+        let of = |s: &Sym| plan.syms.iter().position(|t| t == s).map(|k| syms[k]).filter(|&v| v >= 0);
+        for (port, &feed) in plan.inputs.iter().zip(&self.feed_of) {
+            for (d, &n) in port.ty.shape.iter().zip(feeds[feed].shape()) {
+                if d.eval(&of) != Some(n as i64) {
+                    return Err(Mismatch::Variant);
+                }
+            }
+        }
+        for (feed, value) in &self.baked {
+            let view = &feeds[*feed];
+            if view.elem() != value.elem() || view.shape() != value.shape() || view.bytes() != value.bytes() {
+                return Err(Mismatch::Variant);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether these feeds are of the types, shapes and values that the code was compiled for.
+    pub fn fits(&self, feeds: &[View]) -> Result<(), Mismatch> {
+        self.bind(feeds, &mut vec![-1; self.compiled.plan.syms.len()])
+    }
+
+    /// Runs with new outputs.
+    pub fn run(&self, pool: &Pool, vars: &Variables, feeds: &[View], options: &mut RunOptions) -> Result<Vec<Tensor>, Mismatch> {
+        let mut memory = self.take_memory(pool.threads()).map_err(Mismatch::Feed)?;
+        let result = self.size(&mut memory, feeds).and_then(|()| self.run_new(pool, vars, feeds, options, &mut memory));
+        self.give_back(memory);
+        result
+    }
+
+    fn run_new(&self, pool: &Pool, vars: &Variables, feeds: &[View], options: &mut RunOptions, memory: &mut RunMemory) -> Result<Vec<Tensor>, Mismatch> {
+        let ports = &self.compiled.plan.outputs;
+        let mut blocks = Vec::with_capacity(ports.len());
+        for (port, shape) in ports.iter().zip(&memory.output_shapes) {
+            let bytes = shape.iter().try_fold(port.ty.elem.size(), |n, &d| n.checked_mul(d));
+            let block = bytes.and_then(Block::new);
+            blocks.push(block.ok_or_else(|| Mismatch::Feed(Error::Output { name: port.name.clone(), message: format!("the shape {shape:?} is too large") }))?);
+        }
+        for (p, b) in memory.outputs.iter_mut().zip(&mut blocks) {
+            *p = b.as_mut_ptr();
+        }
+        self.enter(pool, vars, feeds, options, memory).map_err(Mismatch::Feed)?;
+        Ok(ports
+            .iter()
+            .zip(blocks)
+            .zip(&memory.output_shapes)
+            .filter_map(|((port, block), shape)| Tensor::new(port.ty.elem, shape.clone(), Data::Bytes(Buffer::new(Arc::new(Owned(block))))))
+            .collect())
+    }
+
+    /// Runs into outputs of the right type and shape. Allocates nothing when the shapes are those of the last run.
+    pub fn run_into(&self, pool: &Pool, vars: &Variables, feeds: &[View], outputs: &mut [&mut [u8]], options: &mut RunOptions) -> Result<(), Mismatch> {
+        let mut memory = self.take_memory(pool.threads()).map_err(Mismatch::Feed)?;
+        let result = self.size(&mut memory, feeds).and_then(|()| {
+            for ((port, shape), (p, out)) in self.compiled.plan.outputs.iter().zip(&memory.output_shapes).zip(memory.outputs.iter_mut().zip(outputs)) {
+                let bytes = shape.iter().try_fold(port.ty.elem.size(), |n, &d| n.checked_mul(d));
+                if bytes != Some(out.len()) {
+                    let message = format!("{} bytes were given where {}{shape:?} is written", out.len(), port.ty.elem);
+                    return Err(Mismatch::Feed(Error::Output { name: port.name.clone(), message }));
+                }
+                *p = out.as_mut_ptr();
+            }
+            self.enter(pool, vars, feeds, options, &mut memory).map_err(Mismatch::Feed)
+        });
+        self.give_back(memory);
+        result
+    }
+
+    fn give_back(&self, memory: RunMemory) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    }
+
+    /// Binds the symbols, and sizes arena and outputs if they changed.
+    fn size(&self, memory: &mut RunMemory, feeds: &[View]) -> Result<(), Mismatch> {
+        self.bind(feeds, &mut memory.syms)?;
+        if memory.sized_for.as_deref() == Some(&memory.syms) {
+            return Ok(());
+        }
+        let plan = &self.compiled.plan;
+        let of = |s: &Sym| plan.syms.iter().position(|t| t == s).map(|k| memory.syms[k]).filter(|&v| v >= 0);
+        let too_large = || Mismatch::Feed(Error::Compile("the shapes that were fed need more memory than can be addressed".into()));
+        let arena = plan.arena.eval(&of).and_then(|n| usize::try_from(n).ok()).ok_or_else(too_large)?;
+        for (shape, port) in memory.output_shapes.iter_mut().zip(&plan.outputs) {
+            *shape = eval_shape(&port.ty, &of).ok_or_else(too_large)?;
+        }
+        memory.arena.reserve(arena).ok_or_else(too_large)?;
+        memory.sized_for = Some(memory.syms.clone());
+        Ok(())
+    }
+
+    fn enter(&self, pool: &Pool, vars: &Variables, feeds: &[View], options: &mut RunOptions, memory: &mut RunMemory) -> Result<()> {
+        for (p, &feed) in memory.inputs.iter_mut().zip(&self.feed_of) {
+            *p = feeds[feed].bytes().as_ptr();
+        }
+        let mut record = ErrorRecord::default();
+        let mut tracer = options.trace.take();
+        let ctx = Ctx {
+            threads: pool.threads(),
+            pool: ptr::from_ref(pool).cast(),
+            parallel_for: Pool::parallel_for,
+            scratch: memory.scratch.as_mut_ptr(),
+            cancel: options.cancel.map_or(ptr::null(), ptr::from_ref),
+            trace: tracer.as_ref().map(|_| trace as Trace),
+            trace_data: ptr::from_mut(&mut tracer).cast(),
+            error: &mut record,
+        };
+        let guard = self.vars.lock(vars);
+        // SAFETY: inputs were checked against the ports by `bind`, outputs are as large as `size` computed, the arena as the plan says,
+        // and the code, weights and variables live as long as `self` and the session.
+        let code = unsafe {
+            (self.compiled.entry())(
+                &ctx,
+                memory.inputs.as_ptr(),
+                memory.outputs.as_ptr(),
+                memory.arena.as_mut_ptr(),
+                self.compiled.weights(),
+                memory.syms.as_ptr(),
+                guard.pointers(),
+            )
+        };
+        options.trace = tracer;
+        match Status::from_code(code) {
+            Status::Ok => Ok(()),
+            status => {
+                let node = self.compiled.plan.steps.get(record.launch).map_or("", |s| s.loc.name()).to_owned();
+                Err(Error::Run { status, node, record })
+            }
+        }
+    }
+}
+
+/// The concrete shape of a type.
+fn eval_shape(ty: &Type, of: &dyn Fn(&Sym) -> Option<i64>) -> Option<Vec<usize>> {
+    ty.shape.iter().map(|d| usize::try_from(d.eval(of)?).ok()).collect()
+}
+
+unsafe extern "C" fn trace(data: *mut c_void, launch: usize, end: u32) {
+    // SAFETY: `data` is the `tracer` of `enter`, which outlives the run and is used by nobody else during it.
+    if let Some(t) = unsafe { &mut *data.cast::<Option<&mut dyn Tracer>>() } {
+        if end == 0 { t.begin(launch) } else { t.end(launch) }
+    }
+}
+
+/// Output memory as the owner of a tensor's bytes.
+struct Owned(Block);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}

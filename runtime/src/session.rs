@@ -1,0 +1,256 @@
+//! Sessions: a loaded model, its variables, and the programs compiled from it.
+
+use crate::error::{Error, Result};
+use crate::pool::Pool;
+use crate::program::{Mismatch, Program, RunOptions};
+use crate::specialise::{self, Spec};
+use crate::state::Variables;
+use crate::view::View;
+use graphc_frontend::{Feed, Fetch, Limits, Model, OpenOptions, RawGraph, Request};
+use graphc_ir::{Dim, Elem, Module, Tensor};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// How a session loads and runs.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Threads that compute, the caller's included; 1 starts none.
+    pub threads: usize,
+    /// Tags that choose the MetaGraph; empty chooses `serve`, or the only one.
+    pub tags: Vec<String>,
+    pub limits: Limits,
+    /// Whether checksums of checkpoint data are verified.
+    pub check_crc: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> SessionOptions {
+        SessionOptions { threads: 1, tags: Vec::new(), limits: Limits::default(), check_crc: true }
+    }
+}
+
+/// A loaded model. Any number of threads may run it at once.
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub model: Model,
+    pub pool: Pool,
+    pub variables: Variables,
+}
+
+/// An input or output of a [`Callable`].
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub name: String,
+    pub elem: Elem,
+    /// `None` where the graph leaves the rank open.
+    pub shape: Option<Vec<Dim>>,
+}
+
+/// One function of a session: given feeds, wanted fetches. Compiled for all sizes that its signature leaves open, and again where the
+/// graph makes another rank or an assumption of the compiled code necessary.
+pub struct Callable {
+    shared: Arc<Shared>,
+    graph: RawGraph,
+    spec: Spec,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    variants: RwLock<Vec<Arc<Program>>>,
+}
+
+impl Session {
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// If its files cannot be read or are not valid.
+    pub fn open(path: &Path, options: SessionOptions) -> Result<Session> {
+        let open = OpenOptions {
+            tags: (!options.tags.is_empty()).then(|| options.tags.clone()),
+            limits: options.limits,
+            check_crc: options.check_crc,
+            ..OpenOptions::default()
+        };
+        Ok(Session::of(Model::open(path, &open)?, options.threads))
+    }
+
+    /// A session over a model that is loaded already.
+    pub fn of(model: Model, threads: usize) -> Session {
+        Session { shared: Arc::new(Shared { model, pool: Pool::new(threads), variables: Variables::default() }) }
+    }
+
+    pub fn model(&self) -> &Model {
+        &self.shared.model
+    }
+
+    /// The function of a signature; of the default one if none is named.
+    ///
+    /// # Errors
+    /// If there is no such signature, or the graph cannot be compiled.
+    pub fn signature(&self, name: Option<&str>) -> Result<Callable> {
+        let model = &self.shared.model;
+        let request = match name {
+            Some(name) => model.signature(name)?.request(),
+            None => match model.default_signature() {
+                Some(s) => s.request(),
+                None => model.signature("serving_default")?.request(),
+            },
+        };
+        self.request(&request)
+    }
+
+    /// The function from any tensors to any tensors of the graph, named `node:k`; `targets` are nodes to run besides.
+    ///
+    /// # Errors
+    /// If a name is unknown, or the graph cannot be compiled.
+    pub fn callable(&self, feeds: &[String], fetches: &[String], targets: &[String]) -> Result<Callable> {
+        let mut request = Request::new(feeds.iter().cloned(), fetches.iter().cloned());
+        request.targets = targets.to_vec();
+        self.request(&request)
+    }
+
+    /// The function of a request.
+    ///
+    /// # Errors
+    /// As [`Session::callable`].
+    pub fn request(&self, request: &Request) -> Result<Callable> {
+        Callable::new(self.shared.clone(), request)
+    }
+
+    /// Runs once: values for tensors `node:k`, and the tensors wanted.
+    ///
+    /// # Errors
+    /// As [`Session::callable`] and [`Callable::run`].
+    pub fn run(&self, feeds: &[(&str, View)], fetches: &[&str], targets: &[&str]) -> Result<Vec<Tensor>> {
+        let request = Request {
+            feeds: feeds.iter().map(|(n, _)| Feed { name: (*n).to_owned(), tensor: (*n).to_owned(), ..Feed::default() }).collect(),
+            fetches: fetches.iter().map(|n| Fetch { name: (*n).to_owned(), tensor: (*n).to_owned(), ..Fetch::default() }).collect(),
+            targets: targets.iter().map(|&t| t.to_owned()).collect(),
+        };
+        let views: Vec<View> = feeds.iter().map(|(_, v)| *v).collect();
+        self.request(&request)?.run(&views)
+    }
+}
+
+impl Callable {
+    fn new(shared: Arc<Shared>, request: &Request) -> Result<Callable> {
+        let graph = shared.model.run_graph(request)?;
+        let spec = Spec::of(&graph)?;
+        let callable = Callable { inputs: specialise::input_ports(&graph, &spec), outputs: specialise::output_ports(&graph), shared, graph, spec, variants: RwLock::default() };
+        match callable.compile(None) {
+            Ok(p) => callable.variants.write().unwrap_or_else(PoisonError::into_inner).push(p),
+            // What the feeds must tell first is compiled when they come.
+            Err(e) if specialise::needs_feeds(&e) => {}
+            Err(e) => return Err(e),
+        }
+        Ok(callable)
+    }
+
+    /// Inputs in the order in which views are given.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// Outputs in the order in which tensors are returned.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Number of variants compiled so far.
+    pub fn variants(&self) -> usize {
+        self.variants.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Gives the memory of runs that ended back to the system.
+    pub fn trim(&self) {
+        self.variants.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|p| p.trim());
+    }
+
+    /// The module before any pass, for these feeds or for all that the signature leaves open.
+    ///
+    /// # Errors
+    /// If the graph cannot be brought into the IR.
+    pub fn module(&self, feeds: Option<&[View]>) -> Result<Module> {
+        Ok(specialise::legalise(&self.shared.model, &self.graph, self.spec.clone(), feeds)?.module)
+    }
+
+    fn compile(&self, feeds: Option<&[View]>) -> Result<Arc<Program>> {
+        specialise::compile(&self.shared, &self.graph, self.spec.clone(), feeds).map(Arc::new)
+    }
+
+    /// The program that takes these feeds, compiled now if there is none yet.
+    ///
+    /// # Errors
+    /// If the feeds do not fit the graph, or it cannot be compiled for them.
+    pub fn prepare(&self, feeds: &[View]) -> Result<Arc<Program>> {
+        self.with_program(feeds, |p| p.fits(feeds).map(|()| p.clone()))
+    }
+
+    /// Finds a variant on which `f` does not give `Mismatch::Variant`.
+    fn with_program<R>(&self, feeds: &[View], mut f: impl FnMut(&Arc<Program>) -> Result<R, Mismatch>) -> Result<R> {
+        if feeds.len() != self.inputs.len() {
+            let message = format!("{} feeds for {} inputs", feeds.len(), self.inputs.len());
+            return Err(Error::Feed { name: String::new(), message });
+        }
+        {
+            let variants = self.variants.read().unwrap_or_else(PoisonError::into_inner);
+            for p in variants.iter() {
+                match f(p) {
+                    Ok(r) => return Ok(r),
+                    Err(Mismatch::Variant) => {}
+                    Err(Mismatch::Feed(e)) => return Err(e),
+                }
+            }
+        }
+        specialise::check_feeds(&self.inputs, feeds)?;
+        let program = self.compile(Some(feeds))?;
+        let result = f(&program);
+        self.variants.write().unwrap_or_else(PoisonError::into_inner).push(program);
+        match result {
+            Ok(r) => Ok(r),
+            Err(Mismatch::Feed(e)) => Err(e),
+            Err(Mismatch::Variant) => Err(Error::Compile("code compiled for these very feeds does not take them".into())),
+        }
+    }
+
+    /// Runs and returns the outputs.
+    ///
+    /// # Errors
+    /// If a feed does not fit, or a node fails.
+    pub fn run(&self, feeds: &[View]) -> Result<Vec<Tensor>> {
+        self.run_with(feeds, &mut RunOptions::default())
+    }
+
+    /// [`Callable::run`] with options.
+    ///
+    /// # Errors
+    /// As [`Callable::run`]; `Cancelled` if the caller cancelled.
+    pub fn run_with(&self, feeds: &[View], options: &mut RunOptions) -> Result<Vec<Tensor>> {
+        let shared = &self.shared;
+        self.with_program(feeds, |p| p.run(&shared.pool, &shared.variables, feeds, options))
+    }
+
+    /// [`Callable::run`] on owned tensors.
+    ///
+    /// # Errors
+    /// As [`Callable::run`].
+    pub fn run_tensors(&self, feeds: &[Tensor]) -> Result<Vec<Tensor>> {
+        let view = |(t, p): (&Tensor, &Port)| {
+            let owned = || Error::Feed { name: p.name.clone(), message: format!("a {} cannot be fed yet", t.elem()) };
+            // SAFETY of the lifetime: the views borrow from `feeds`.
+            View::new(t.elem(), t.shape(), t.bytes()).ok_or_else(owned)
+        };
+        let views: Vec<View> = feeds.iter().zip(&self.inputs).map(view).collect::<Result<_>>()?;
+        self.run(&views)
+    }
+
+    /// Runs into the bytes of outputs that the caller owns: no allocation when the shapes are those of the last run.
+    ///
+    /// # Errors
+    /// As [`Callable::run`], and if an output has not the size that is written.
+    pub fn run_into(&self, feeds: &[View], outputs: &mut [&mut [u8]], options: &mut RunOptions) -> Result<()> {
+        let shared = &self.shared;
+        self.with_program(feeds, |p| p.run_into(&shared.pool, &shared.variables, feeds, outputs, options))
+    }
+}

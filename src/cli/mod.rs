@@ -1,0 +1,175 @@
+//! Arguments, errors and exit codes of the command line.
+
+mod bench;
+mod check;
+mod compile;
+mod inputs;
+mod inspect;
+mod opt;
+mod progress;
+mod run;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use graphc::SessionOptions;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Compiles saved TensorFlow graphs to native code, and runs them.
+#[derive(Parser)]
+#[command(version, max_term_width = 110, after_help = EXIT_CODES)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  `check`: an output differs from the reference
+  2  wrong usage of the command line
+  3  the model or an input file cannot be read, or is not valid
+  4  the model uses what graphc does not compile
+  5  the run failed
+  6  a file cannot be written";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show signatures, variables, ops, and what is not supported
+    Inspect(inspect::Args),
+    /// Run a model on npy/npz or random inputs
+    Run(run::Args),
+    /// Print the IR between passes
+    Opt(opt::Args),
+    /// Write an object file and a C header
+    Compile(compile::Args),
+    /// Measure latency, and the share of each kernel
+    Bench(bench::Args),
+    /// Compare a model's outputs with references
+    Check(check::Args),
+    /// Print a completion script for a shell
+    Completions {
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments that name a model and one of its signatures.
+#[derive(clap::Args)]
+struct ModelArgs {
+    /// SavedModel folder, GraphDef (.pb, .pbtxt) or MetaGraphDef (.meta)
+    model: PathBuf,
+    /// Signature to use [default: serving_default, else the only one]
+    #[arg(short, long)]
+    signature: Option<String>,
+    /// Tags of the MetaGraph, comma-separated [default: serve]
+    #[arg(long, value_delimiter = ',')]
+    tags: Vec<String>,
+    /// Tensors to feed, `node:k`, instead of a signature's inputs
+    #[arg(long, value_delimiter = ',')]
+    feed: Vec<String>,
+    /// Tensors to fetch, `node:k`, instead of a signature's outputs
+    #[arg(long, value_delimiter = ',')]
+    fetch: Vec<String>,
+}
+
+impl ModelArgs {
+    /// Opens the model, with a progress line on a terminal.
+    fn open(&self, threads: usize) -> Result<graphc::Session, Failure> {
+        let options = SessionOptions { threads, tags: self.tags.clone(), ..SessionOptions::default() };
+        let _line = progress::line(&format!("loading {}", self.model.display()));
+        Ok(graphc::Session::open(&self.model, options)?)
+    }
+
+    /// The function that the arguments choose: feeds and fetches, or a signature.
+    fn callable(&self, session: &graphc::Session) -> Result<graphc::Callable, Failure> {
+        let _line = progress::line("compiling");
+        if self.fetch.is_empty() && self.feed.is_empty() {
+            return Ok(session.signature(self.signature.as_deref())?);
+        }
+        let names = |v: &[String]| v.to_vec();
+        Ok(session.callable(&names(&self.feed), &names(&self.fetch), &[])?)
+    }
+}
+
+/// Why a command did not succeed, with the exit code that says so.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// An input file is missing or not valid.
+    fn input(message: impl fmt::Display) -> Failure {
+        Failure { code: 3, message: message.to_string() }
+    }
+
+    /// A result cannot be written.
+    fn output(message: impl fmt::Display) -> Failure {
+        Failure { code: 6, message: message.to_string() }
+    }
+
+    /// The arguments do not fit the model.
+    fn usage(message: impl fmt::Display) -> Failure {
+        Failure { code: 2, message: message.to_string() }
+    }
+
+    /// A comparison found a difference, which is printed already.
+    fn differs() -> Failure {
+        Failure { code: 1, message: String::new() }
+    }
+}
+
+impl From<graphc::Error> for Failure {
+    fn from(e: graphc::Error) -> Failure {
+        let code = match &e {
+            e if e.is_unsupported() => 4,
+            graphc::Error::Run { .. } => 5,
+            _ => 3,
+        };
+        Failure { code, message: e.to_string() }
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Inspect(a) => inspect::run(&a),
+        Command::Run(a) => run::run(&a),
+        Command::Opt(a) => opt::run(&a),
+        Command::Compile(a) => compile::run(&a),
+        Command::Bench(a) => bench::run(&a),
+        Command::Check(a) => check::run(&a),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "graphc", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(f) => {
+            if !f.message.is_empty() {
+                let red = anstyle::AnsiColor::Red.on_default().bold();
+                anstream::eprintln!("{red}error{red:#}: {}", f.message);
+            }
+            ExitCode::from(f.code)
+        }
+    }
+}
+
+/// Prints a line to standard output; a closed pipe ends the program quietly.
+macro_rules! outln {
+    ($($arg:tt)*) => {
+        if std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($arg)*))).is_err() {
+            std::process::exit(0);
+        }
+    };
+}
+use outln;
+
+/// Prints a value as one JSON document.
+fn print_json(v: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(v).map_err(Failure::output)?;
+    outln!("{text}");
+    Ok(())
+}

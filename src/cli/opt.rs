@@ -1,0 +1,160 @@
+//! `graphc opt`: the IR of a model between passes, as text or as a picture.
+
+use super::{Failure, ModelArgs, outln, print_json};
+use graphc::ir::{Module, verify};
+use graphc::passes::pass::Diag;
+use graphc::passes::pipeline::{self, Observer, PassTiming};
+use graphc::picture;
+use serde::Serialize;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Pass names are those of --list-passes; `input` is the IR before the first pass, `plan` the schedule after the last.
+
+Examples:
+  graphc opt model/                                   the optimised IR
+  graphc opt model/ --print-after fuse --print-after plan
+  graphc opt model/ --print-changed all
+  graphc opt model/ --format svg -o model.svg
+  graphc opt model/ --timing")]
+pub struct Args {
+    #[command(flatten)]
+    model: Option<ModelArgs>,
+    /// Print the IR before this pass, or before `all`
+    #[arg(long, value_name = "PASS")]
+    print_before: Vec<String>,
+    /// Print the IR after this pass, or after `all`
+    #[arg(long, value_name = "PASS")]
+    print_after: Vec<String>,
+    /// Print the IR after this pass, or after `all`, where it changed something
+    #[arg(long, value_name = "PASS")]
+    print_changed: Vec<String>,
+    /// Text, or a picture of the graph
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Check the IR after each pass
+    #[arg(long)]
+    verify: bool,
+    /// Print how long each pass took and how much it changed
+    #[arg(long)]
+    timing: bool,
+    /// Print the names of the passes in order
+    #[arg(long)]
+    list_passes: bool,
+    /// Print constants in full
+    #[arg(long)]
+    constants: bool,
+    /// Write here instead of to standard output
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Print timings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Dot,
+    Svg,
+}
+
+#[derive(Serialize)]
+struct Timing {
+    pass: &'static str,
+    micros: f64,
+    changed: usize,
+}
+
+struct Printer<'a> {
+    args: &'a Args,
+    out: String,
+}
+
+fn wants(list: &[String], pass: &str) -> bool {
+    list.iter().any(|p| p == pass || p == "all")
+}
+
+impl Printer<'_> {
+    fn print(&mut self, title: &str, m: &Module) {
+        match self.args.format {
+            Format::Text => {
+                self.out.push_str(&format!("; ---- {title}\n"));
+                self.out.push_str(&graphc::ir_text(m, self.args.constants));
+                self.out.push('\n');
+            }
+            Format::Dot => self.out.push_str(&picture::dot(m)),
+            Format::Svg => self.out.push_str(&picture::svg(m)),
+        }
+    }
+}
+
+impl Observer for Printer<'_> {
+    fn before(&mut self, pass: &'static str, m: &Module) {
+        if wants(&self.args.print_before, pass) {
+            self.print(&format!("before {pass}"), m);
+        }
+    }
+
+    fn after(&mut self, t: &PassTiming, m: &Module) -> Result<(), Diag> {
+        if wants(&self.args.print_after, t.name) || t.changed > 0 && wants(&self.args.print_changed, t.name) {
+            self.print(&format!("after {}, {} changes", t.name, t.changed), m);
+        }
+        if self.args.verify {
+            graphc::verify_after(t.name, m)?;
+        }
+        Ok(())
+    }
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let passes = pipeline::standard();
+    if args.list_passes {
+        passes.iter().for_each(|p| outln!("{}", p.name()));
+        return Ok(());
+    }
+    for name in args.print_before.iter().chain(&args.print_after).chain(&args.print_changed) {
+        if !matches!(name.as_str(), "all" | "input" | "plan") && pipeline::find(name).is_none() {
+            return Err(Failure::usage(format!("no pass {name:?}; --list-passes lists them")));
+        }
+    }
+    let Some(model) = &args.model else { return Err(Failure::usage("a model is needed")) };
+    let session = model.open(1)?;
+    let callable = model.callable(&session)?;
+    let mut module = callable.module(None)?;
+    let mut printer = Printer { args, out: String::new() };
+    if wants(&args.print_after, "input") {
+        printer.print("input", &module);
+    }
+    if args.verify {
+        verify::check(&module).map_err(Failure::input)?;
+    }
+    let timings = graphc::optimise(&mut module, &mut printer)?;
+    let silent = args.print_before.is_empty() && args.print_after.is_empty() && args.print_changed.is_empty();
+    if silent && !args.timing {
+        printer.print("optimised", &module);
+    }
+    if args.format == Format::Text && wants(&args.print_after, "plan") {
+        for f in &module.funcs {
+            printer.out.push_str(&format!("; ---- plan\n{}", graphc::plan_text(&module, f)?));
+        }
+    }
+    if args.timing {
+        let list: Vec<Timing> = timings.iter().map(|t| Timing { pass: t.name, micros: t.time.as_secs_f64() * 1e6, changed: t.changed }).collect();
+        if args.json {
+            print_json(&list)?;
+        } else {
+            list.iter().for_each(|t| outln!("{:>10.0} us {:>6} changes  {}", t.micros, t.changed, t.pass));
+        }
+    }
+    match &args.output {
+        Some(path) => std::fs::write(path, printer.out).map_err(|e| Failure::output(format!("{}: {e}", path.display()))),
+        None => {
+            if !printer.out.is_empty() {
+                outln!("{}", printer.out.trim_end());
+            }
+            Ok(())
+        }
+    }
+}

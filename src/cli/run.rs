@@ -1,0 +1,107 @@
+//! `graphc run`: one run of a model, its outputs summarised and saved.
+
+use super::inputs::InputArgs;
+use super::{Failure, ModelArgs, outln, print_json};
+use graphc::{Tensor, View};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  graphc run tests/golden/mlp                             random inputs, batch 1
+  graphc run model/ --input x.npz --output y.npz          inputs by name from an npz
+  graphc run model/ --shape 8 --threads 2                 random inputs, open dimensions 8
+  graphc run graph.pb --feed x:0 --fetch dense/Relu:0     any tensors of the graph")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    /// Save the outputs here
+    #[arg(short, long, value_name = "FILE.npz")]
+    output: Option<PathBuf>,
+    /// Threads that compute
+    #[arg(short, long, default_value_t = 1)]
+    threads: usize,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    load_ms: f64,
+    compile_ms: f64,
+    run_ms: f64,
+    outputs: Vec<OutputSummary>,
+}
+
+#[derive(Serialize)]
+struct OutputSummary {
+    name: String,
+    elem: String,
+    shape: Vec<usize>,
+    min: Option<f64>,
+    max: Option<f64>,
+    mean: Option<f64>,
+    first: Vec<f64>,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let start = Instant::now();
+    let session = args.model.open(args.threads)?;
+    let loaded = start.elapsed();
+    let callable = args.model.callable(&session)?;
+    let compiled = start.elapsed();
+    let inputs = args.inputs.tensors(&callable)?;
+    let before = Instant::now();
+    let outputs = callable.run_tensors(&inputs)?;
+    let run = before.elapsed();
+    let named: Vec<(String, Tensor)> = callable.outputs().iter().map(|p| p.name.clone()).zip(outputs).collect();
+    if let Some(path) = &args.output {
+        graphc::npz::write(path, &named).map_err(|e| Failure::output(format!("{}: {e}", path.display())))?;
+    }
+    let summary = Summary {
+        load_ms: loaded.as_secs_f64() * 1e3,
+        compile_ms: (compiled - loaded).as_secs_f64() * 1e3,
+        run_ms: run.as_secs_f64() * 1e3,
+        outputs: named.iter().map(|(n, t)| summarise(n, t)).collect(),
+    };
+    if args.json {
+        return print_json(&summary);
+    }
+    for o in &summary.outputs {
+        let range = match (o.min, o.max, o.mean) {
+            (Some(a), Some(b), Some(m)) => format!("min {a:.6}  max {b:.6}  mean {m:.6}  "),
+            _ => String::new(),
+        };
+        let first: Vec<String> = o.first.iter().map(|v| format!("{v:.5}")).collect();
+        outln!("{}: {}{:?}  {range}[{}{}]", o.name, o.elem, o.shape, first.join(", "), if o.shape.iter().product::<usize>() > first.len() { ", …" } else { "" });
+    }
+    outln!("loaded in {:.1} ms, compiled in {:.1} ms, ran in {:.3} ms", summary.load_ms, summary.compile_ms, summary.run_ms);
+    if let Some(path) = &args.output {
+        outln!("outputs saved to {}", path.display());
+    }
+    Ok(())
+}
+
+fn summarise(name: &str, t: &Tensor) -> OutputSummary {
+    let v = t.to_reals().unwrap_or_default();
+    let fold = |f: fn(f64, f64) -> f64| v.iter().copied().reduce(f);
+    OutputSummary {
+        name: name.to_owned(),
+        elem: t.elem().to_string(),
+        shape: t.shape().to_vec(),
+        min: fold(f64::min),
+        max: fold(f64::max),
+        mean: (!v.is_empty()).then(|| v.iter().sum::<f64>() / v.len() as f64),
+        first: v.iter().take(5).copied().collect(),
+    }
+}
+
+/// Views of tensors, for calls that borrow.
+pub fn views(tensors: &[Tensor]) -> Result<Vec<View<'_>>, Failure> {
+    tensors.iter().map(|t| View::try_from(t).map_err(|()| Failure::usage("strings cannot be fed yet"))).collect()
+}

@@ -1,0 +1,79 @@
+//! What the cases show: tallies, the JSON of all verdicts, and the list of cases that must pass.
+
+use crate::pool::Record;
+use crate::run::Outcome;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+
+#[derive(Default, Clone, Copy)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    unsupported: usize,
+    crashed: usize,
+}
+
+impl Tally {
+    fn count(&mut self, o: Outcome) {
+        match o {
+            Outcome::Passed => self.passed += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::Unsupported => self.unsupported += 1,
+            Outcome::Crashed => self.crashed += 1,
+        }
+    }
+}
+
+/// Prints a row an op (single-op cases under their op, others under their kind), and the sum.
+pub fn print(results: &[Record], verbose: bool) {
+    let mut rows: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut sum = Tally::default();
+    for r in results {
+        let row = if r.op.is_empty() { format!("({})", r.kind) } else { r.op.clone() };
+        rows.entry(row).or_default().count(r.verdict.outcome);
+        sum.count(r.verdict.outcome);
+        if verbose && r.verdict.outcome != Outcome::Passed {
+            println!("{:?} {} {} {}: {}", r.verdict.outcome, r.verdict.id, r.op, r.test, r.verdict.detail);
+        }
+    }
+    println!("{:<36} {:>7} {:>7} {:>11} {:>8}", "op", "passed", "failed", "unsupported", "crashed");
+    for (op, t) in &rows {
+        println!("{op:<36} {:>7} {:>7} {:>11} {:>8}", t.passed, t.failed, t.unsupported, t.crashed);
+    }
+    println!("{} passed, {} failed, {} unsupported, {} crashed", sum.passed, sum.failed, sum.unsupported, sum.crashed);
+}
+
+pub fn write_json(path: &Path, results: &[Record]) -> io::Result<()> {
+    std::fs::write(path, serde_json::to_string_pretty(results)?)
+}
+
+/// Ids of the `--passing` file, one a line; `#` starts a comment.
+fn passing(path: &Path) -> io::Result<BTreeSet<String>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(t) => t,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(e),
+    };
+    Ok(text.lines().map(|l| l.split('#').next().unwrap_or("").trim().to_owned()).filter(|l| !l.is_empty()).collect())
+}
+
+/// Prints the cases of the list that ran and did not pass; true if there are none.
+pub fn regressions(path: &Path, results: &[Record]) -> io::Result<bool> {
+    let must = passing(path)?;
+    let broken: Vec<&Record> = results.iter().filter(|r| r.verdict.outcome != Outcome::Passed && must.contains(&r.verdict.id)).collect();
+    for r in &broken {
+        println!("REGRESSION {:?} {} {} {}: {}", r.verdict.outcome, r.verdict.id, r.op, r.test, r.verdict.detail);
+    }
+    println!("{} of the cases that must pass ran, {} regressed", results.iter().filter(|r| must.contains(&r.verdict.id)).count(), broken.len());
+    Ok(broken.is_empty())
+}
+
+/// Adds what passed to the list; nothing leaves it.
+pub fn grow(path: &Path, results: &[Record]) -> io::Result<()> {
+    let mut ids = passing(path)?;
+    let before = ids.len();
+    ids.extend(results.iter().filter(|r| r.verdict.outcome == Outcome::Passed).map(|r| r.verdict.id.clone()));
+    println!("{} cases added to {}", ids.len() - before, path.display());
+    std::fs::write(path, ids.into_iter().fold(String::new(), |s, id| s + &id + "\n"))
+}

@@ -1,0 +1,138 @@
+//! Runs one case.
+
+use crate::Backend;
+use crate::case::{Case, Step, tensor};
+use graphc::frontend::{Fetch, Model, OpenOptions, Request};
+use graphc::{Elem, Error, Session, Tensor, frontend};
+use serde::{Deserialize, Serialize};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What came of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Outcome {
+    Passed,
+    /// Another answer than TensorFlow's, or a failure where TensorFlow has an answer.
+    Failed,
+    /// The graph uses what is not compiled yet, and was refused with an error that says so.
+    Unsupported,
+    /// The process died, or did not end in time.
+    Crashed,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    pub id: String,
+    pub outcome: Outcome,
+    pub detail: String,
+}
+
+enum Stop {
+    Unsupported(String),
+    Failed(String),
+}
+
+/// Runs a case; a panic is a crash.
+pub fn run(case: &Case, backend: Backend) -> Verdict {
+    let (outcome, detail) = match catch_unwind(AssertUnwindSafe(|| steps(case, backend))) {
+        Ok(Ok(())) => (Outcome::Passed, String::new()),
+        Ok(Err(Stop::Unsupported(why))) => (Outcome::Unsupported, why),
+        Ok(Err(Stop::Failed(why))) => (Outcome::Failed, why),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            (Outcome::Crashed, text.unwrap_or_else(|| "panic".into()))
+        }
+    };
+    Verdict { id: case.id.clone(), outcome, detail }
+}
+
+fn steps(case: &Case, backend: Backend) -> Result<(), Stop> {
+    let graph = case.graph.clone().unwrap_or_default();
+    let options = OpenOptions::default();
+    let expected_error = case.steps.iter().find_map(|s| s.error.as_ref());
+    let session = match Model::from_graph_def(graph, &options) {
+        Ok(m) => Session::of(m, 1),
+        Err(e) => return judge_error(Error::from(e), expected_error.map(|e| e.code)),
+    };
+    for step in &case.steps {
+        match (run_step(&session, step, backend), &step.error) {
+            (Ok(got), None) => compare_all(case, step, &got)?,
+            (Ok(_), Some(e)) => return Err(Stop::Failed(format!("succeeded, but TensorFlow fails with {} ({})", e.class_name, e.code))),
+            (Err(e), want) => judge_error(e, want.as_ref().map(|e| e.code))?,
+        }
+    }
+    Ok(())
+}
+
+/// An error passes where TensorFlow fails with the same status.
+fn judge_error(e: Error, want: Option<i32>) -> Result<(), Stop> {
+    match want {
+        _ if e.is_unsupported() => Err(Stop::Unsupported(e.to_string())),
+        Some(code) if e.status() == code => Ok(()),
+        Some(code) => Err(Stop::Failed(format!("status {} instead of {code}: {e}", e.status()))),
+        None => Err(Stop::Failed(e.to_string())),
+    }
+}
+
+fn run_step(session: &Session, step: &Step, backend: Backend) -> Result<Vec<Tensor>, Error> {
+    let bad = |m: String| Error::Feed { name: String::new(), message: m };
+    let feed = |f: &crate::case::Feed| tensor(&f.value.clone().unwrap_or_default()).map_err(bad);
+    let feeds: Vec<Tensor> = step.feeds.iter().map(feed).collect::<Result<_, _>>()?;
+    let name = |n: &String| n.clone();
+    let request = Request {
+        feeds: step.feeds.iter().map(|f| frontend::Feed { name: name(&f.name), tensor: name(&f.name), ..Default::default() }).collect(),
+        fetches: step.fetches.iter().map(|n| Fetch { name: name(n), tensor: name(n), ..Default::default() }).collect(),
+        targets: step.targets.clone(),
+    };
+    let callable = session.request(&request)?;
+    match backend {
+        Backend::Jit => callable.run_tensors(&feeds),
+        Backend::Interp => callable.interpret(&feeds),
+        Backend::Object => graphc::linked::run(&callable, &feeds),
+    }
+}
+
+fn compare_all(case: &Case, step: &Step, got: &[Tensor]) -> Result<(), Stop> {
+    if got.len() != step.expected.len() {
+        return Err(Stop::Failed(format!("{} outputs instead of {}", got.len(), step.expected.len())));
+    }
+    for ((got, want), name) in got.iter().zip(&step.expected).zip(&step.fetches) {
+        let want = tensor(want).map_err(Stop::Unsupported)?;
+        if got.elem() != want.elem() || got.shape() != want.shape() {
+            return Err(Stop::Failed(format!("{name} is {} instead of {}", got.ty(), want.ty())));
+        }
+        if !case.random
+            && let Some(why) = difference(got, &want, case.replay_max_abs)
+        {
+            return Err(Stop::Failed(format!("{name} {}: {why}", got.ty())));
+        }
+    }
+    Ok(())
+}
+
+/// Relative and absolute tolerance of an element type; `None` for what must be equal.
+fn tolerance(e: Elem) -> Option<(f64, f64)> {
+    Some(match e {
+        Elem::F32 | Elem::C64 => (1e-4, 1e-5),
+        Elem::F64 | Elem::C128 => (1e-8, 1e-9),
+        Elem::F16 => (1e-2, 1e-2),
+        Elem::BF16 => (3e-2, 3e-2),
+        _ => return None,
+    })
+}
+
+/// The first element that is too far away.
+fn difference(got: &Tensor, want: &Tensor, slack: f64) -> Option<String> {
+    let Some((rtol, atol)) = tolerance(want.elem()) else {
+        return (got != want).then(|| match (got.to_ints(), want.to_ints()) {
+            (Some(a), Some(b)) => {
+                let at = a.iter().zip(&b).position(|(x, y)| x != y).unwrap_or(0);
+                format!("element {at} is {:?} instead of {:?}", a.get(at), b.get(at))
+            }
+            _ => "the elements differ".into(),
+        });
+    };
+    let (a, b) = (graphc::compare::parts(got)?, graphc::compare::parts(want)?);
+    let near = |x: f64, y: f64| x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= atol + slack + rtol * y.abs();
+    let at = a.iter().zip(&b).position(|(&x, &y)| !near(x, y))?;
+    Some(format!("element {at} is {:?} instead of {:?}", a[at], b[at]))
+}
