@@ -4,6 +4,9 @@
 //! vector of the image serves up to eight sums; lines outside the image are read from zeros, pixels outside are skipped. All other
 //! shapes go pixel by pixel.
 
+// Indices run over several arrays of registers at once.
+#![allow(clippy::needless_range_loop)]
+
 use crate::epilogue::{Activation, Epilogue, finish, finish_rows};
 use crate::matrix::gemm::{or, sizes};
 use crate::matrix::simd::{Portable, Simd};
@@ -99,7 +102,7 @@ unsafe fn run(ctx: &Ctx, g: &DepthwiseArgs) -> Option<()> {
 impl Depthwise {
     /// The sums would overwrite a residual that is wanted after them.
     fn needs_residual_at_once(&self) -> bool {
-        !self.epilogue.in_registers() && self.epilogue.residual == self.y as *const f32
+        !self.epilogue.in_registers() && core::ptr::eq(self.epilogue.residual, self.y)
     }
 }
 
@@ -207,6 +210,9 @@ unsafe fn fast_lines<V: Simd, const K: usize, const S: usize, const P: usize, co
                     block::<V, K, S, P, R, false>(d, &lines, x0, row + ox);
                 }
                 ox += P;
+            } else if d.out_w - ox >= 2 {
+                block::<V, K, S, 2, R, false>(d, &lines, x0, row + ox);
+                ox += 2;
             } else {
                 block::<V, K, S, 1, R, false>(d, &lines, x0, row + ox);
                 ox += 1;
@@ -317,46 +323,96 @@ unsafe fn channels<
 /// One output line of any kernel, with the whole epilogue.
 #[inline(always)]
 unsafe fn any_line<V: Simd>(d: &Depthwise, image: usize, oy: usize) {
+    /// Pixels whose sums are kept at once where all their taps are in the image.
+    const P: usize = 8;
+    unsafe {
+        let mut ox = 0;
+        while ox < d.out_w {
+            let x0 = (ox * d.stride[1]).wrapping_sub(d.pad[1]);
+            let reach = (P - 1) * d.stride[1] + (d.k[1] - 1) * d.dil[1];
+            if d.multiplier == 1 && x0 < d.in_w && x0 + reach < d.in_w && ox + P <= d.out_w {
+                pixels::<V, P, true>(d, image, oy, ox);
+                ox += P;
+            } else if ox + 4 <= d.out_w {
+                pixels::<V, 4, false>(d, image, oy, ox);
+                ox += 4;
+            } else {
+                pixels::<V, 1, false>(d, image, oy, ox);
+                ox += 1;
+            }
+        }
+    }
+}
+
+/// `P` pixels of an output line. `INSIDE`: no tap is left or right of the image, and a channel has one filter.
+#[inline(always)]
+unsafe fn pixels<V: Simd, const P: usize, const INSIDE: bool>(d: &Depthwise, image: usize, oy: usize, ox: usize) {
     unsafe {
         let out_c = d.in_c * d.multiplier;
         let e = &d.epilogue;
-        for ox in 0..d.out_w {
-            let pixel = (image * d.out_h + oy) * d.out_w + ox;
-            let mut o = 0;
-            while o < out_c {
-                let n = V::LANES.min(out_c - o);
-                let mut sum = V::zero();
-                for ky in 0..d.k[0] {
-                    let y = (oy * d.stride[0] + ky * d.dil[0]).wrapping_sub(d.pad[0]);
-                    if y >= d.in_h {
-                        continue;
-                    }
-                    for kx in 0..d.k[1] {
-                        let x = (ox * d.stride[1] + kx * d.dil[1]).wrapping_sub(d.pad[1]);
-                        if x >= d.in_w {
-                            continue;
-                        }
-                        let image = d.x.add(((image * d.in_h + y) * d.in_w + x) * d.ldx);
-                        let w = V::load_n(d.w.add((ky * d.k[1] + kx) * out_c + o), n);
-                        let v = if d.multiplier == 1 {
-                            V::load_n(image.add(o), n)
-                        } else if d.in_c == 1 {
-                            V::splat(*image)
-                        } else {
-                            let mut lanes = [0f32; 16];
-                            for (i, lane) in lanes.iter_mut().enumerate().take(n) {
-                                *lane = *image.add((o + i) / d.multiplier);
+        let row = (image * d.out_h + oy) * d.out_w + ox;
+        let mut o = 0;
+        while o < out_c {
+            let n = V::LANES.min(out_c - o);
+            let mut sums = [V::zero(); P];
+            for ky in 0..d.k[0] {
+                let y = (oy * d.stride[0] + ky * d.dil[0]).wrapping_sub(d.pad[0]);
+                if y >= d.in_h {
+                    continue;
+                }
+                let line = d.x.add((image * d.in_h + y) * d.in_w * d.ldx);
+                for kx in 0..d.k[1] {
+                    let x = (ox * d.stride[1] + kx * d.dil[1]).wrapping_sub(d.pad[1]);
+                    let w = d.w.add((ky * d.k[1] + kx) * out_c + o);
+                    if INSIDE {
+                        let (first, step) = (line.add(x * d.ldx + o), d.stride[1] * d.ldx);
+                        if n == V::LANES {
+                            let w = V::load(w);
+                            for p in 0..P {
+                                sums[p] = V::fma(V::load(first.add(p * step)), w, sums[p]);
                             }
-                            V::load(lanes.as_ptr())
-                        };
-                        sum = V::fma(v, w, sum);
+                        } else {
+                            let w = V::load_n(w, n);
+                            for p in 0..P {
+                                sums[p] = V::fma(V::load_n(first.add(p * step), n), w, sums[p]);
+                            }
+                        }
+                    } else {
+                        let w = V::load_n(w, n);
+                        for p in 0..P {
+                            let x = x.wrapping_add(p * d.stride[1]);
+                            if x < d.in_w {
+                                sums[p] = V::fma(any_channels::<V>(d, line.add(x * d.ldx), o, n), w, sums[p]);
+                            }
+                        }
                     }
                 }
-                let bias = if e.bias.is_null() { V::zero() } else { V::load_n(e.bias.add(o), n) };
-                let residual = if e.residual.is_null() { V::zero() } else { V::load_n(e.residual.add(pixel * e.ldr + o), n) };
-                V::store_n(d.y.add(pixel * d.ldc + o), finish::<V>(e, sum, bias, residual), n);
-                o += n;
             }
+            let bias = if e.bias.is_null() { V::zero() } else { V::load_n(e.bias.add(o), n) };
+            for p in 0..P {
+                let pixel = row + p;
+                let residual = if e.residual.is_null() { V::zero() } else { V::load_n(e.residual.add(pixel * e.ldr + o), n) };
+                V::store_n(d.y.add(pixel * d.ldc + o), finish::<V>(e, sums[p], bias, residual), n);
+            }
+            o += n;
+        }
+    }
+}
+
+/// The image's values for output channels `o..o + n` of a pixel.
+#[inline(always)]
+unsafe fn any_channels<V: Simd>(d: &Depthwise, pixel: *const f32, o: usize, n: usize) -> V::V {
+    unsafe {
+        if d.multiplier == 1 {
+            V::load_n(pixel.add(o), n)
+        } else if d.in_c == 1 {
+            V::splat(*pixel)
+        } else {
+            let mut lanes = [0f32; 16];
+            for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+                *lane = *pixel.add((o + i) / d.multiplier);
+            }
+            V::load(lanes.as_ptr())
         }
     }
 }

@@ -1,4 +1,7 @@
 //! What happens to a sum before it is stored: bias, residual and activation.
+//!
+//! The functions over [`Simd`] are inlined into a kernel of a tier, and as safe as the tier's instructions are there.
+#![allow(clippy::missing_safety_doc)]
 
 use crate::matrix::simd::Simd;
 use crate::tier::{Tier, tier};
@@ -141,6 +144,7 @@ unsafe fn saturate<S: Simd>(x: S::V, far: S::V, limit: S::V, y: S::V) -> S::V {
     }
 }
 
+#[allow(clippy::excessive_precision)]
 #[inline(always)]
 unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
     unsafe {
@@ -155,6 +159,7 @@ unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+#[allow(clippy::excessive_precision)]
 #[inline(always)]
 unsafe fn erf<S: Simd>(x: S::V) -> S::V {
     unsafe {

@@ -203,6 +203,7 @@ pub fn transposed_taps(k: [usize; 2], stride: [usize; 2], dil: [usize; 2]) -> im
 
 /// Packs a filter `[k_h, k_w, out_c, in_c]` of a transposed convolution: a matrix of `k_h * k_w * in_c` rows, taps in the order of
 /// [`transposed_taps`], and `out_c` columns. Panics where a slice is too short.
+#[allow(clippy::too_many_arguments)]
 pub fn pack_conv_transpose(
     dst: &mut [f32],
     src: &[f32],

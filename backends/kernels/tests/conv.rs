@@ -153,6 +153,7 @@ fn conv2d_of_real_shapes() {
     check(Case { in_c: 1, input: [90, 1200], k: [3, 39], stride: [1, 3], pad: [1, 18, 1, 19], out_c: 8, ..base }, &mut r);
     check(Case { in_c: 64, input: [28, 28], k: [3, 3], stride: [1, 1], pad: [1; 4], out_c: 33, ..base }, &mut r);
     check(Case { in_c: 5000, input: [3, 3], k: [3, 3], stride: [1, 1], pad: [1; 4], out_c: 4, ..base }, &mut r);
+    check(Case { in_c: 1100, input: [6, 9], k: [1, 1], pad: [0, 1, 0, 1], out_c: 130, ..base }, &mut r);
     check(Case { in_c: 1, input: [1, 9000], k: [1, 4000], stride: [1, 400], pad: [0, 1999, 0, 2000], out_c: 4, ..base }, &mut r);
 }
 

@@ -7,7 +7,7 @@ use graphc_kernels::depthwise::gc_depthwise_f32;
 use support::*;
 
 fn check(r: &mut Rng, k: [usize; 2], stride: [usize; 2], dil: [usize; 2], c: usize, multiplier: usize, in_place: bool) {
-    let (batch, h, w) = (r.pick(&[1, 1, 3]), r.pick(&[1, 5, 8, 13]), r.pick(&[1, 4, 9, 20]));
+    let (batch, h, w) = (r.pick(&[1, 1, 3]), r.pick(&[1, 5, 8, 13]), r.pick(&[1, 4, 9, 20, 40]));
     let pad = [r.below(0, 3), r.below(0, 3), r.below(0, 3), r.below(0, 3)];
     let threads = r.pick(&[1, 3]);
     let axis = |i: usize, n: usize| (n + pad[i] + pad[i + 2]).checked_sub((k[i] - 1) * dil[i] + 1).map(|s| s / stride[i] + 1);

@@ -7,7 +7,7 @@
 use super::{Scratch, bytes_of};
 use crate::epilogue::Epilogue;
 use crate::matrix::gemm::{or, run, sizes};
-use crate::matrix::product::{Product, Split, row_tiles};
+use crate::matrix::product::{Product, Split, copied_row, row_tiles};
 use crate::matrix::tile::micro;
 use crate::pack::{PANEL_WIDTHS, packed_len, panels};
 use core::ops::Range;
@@ -99,8 +99,8 @@ unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs) -> Option<()> {
     let work = rows.saturating_mul(n).saturating_mul(k);
     let split = Split::new(ctx.threads, rows, panels(n, nr), work.saturating_mul(groups), groups);
     let lines = Lines::new(&conv, groups);
-    // The pointers of one pixel at least, and a row of zeros.
-    if bytes_of::<*const f32>(k_h.saturating_mul(k_w)).saturating_add(bytes_of::<f32>(c)) > SCRATCH_BYTES {
+    // The pointers of one pixel at least, a row of zeros and a copied row.
+    if bytes_of::<*const f32>(k_h.saturating_mul(k_w)).saturating_add(3 * bytes_of::<f32>(c)) > SCRATCH_BYTES - TABLE_BYTES {
         return None;
     }
     // SAFETY: chunks compute disjoint parts; each worker has its own scratch.
@@ -139,14 +139,18 @@ impl Conv {
         let max_rows = micro(self.product.nr).max_rows();
         // SAFETY: the scratch is this worker's.
         let zeros = unsafe { scratch.zeros(self.c) };
-        let footprint = 4 * self.c * self.stride[0] * self.stride[1];
+        let footprint = 4 * self.c * (self.stride[0] * self.stride[1]).min(taps);
         let weights = 4 * panels.len() * self.product.panel_stride;
         let by_image = IMAGE_BYTES / footprint.max(1);
         // Heavy weights are worth more rows than the cache holds of the image.
         let wanted = if weights > IMAGE_BYTES { by_image.max(784) } else { by_image };
         let by_table = TABLE_BYTES.max(8 * taps * 56) / (8 * taps).max(1);
         let block = wanted.min(by_table).max(max_rows).min(scratch.left / (8 * taps).max(1)).min(rows.len());
+        // A strided pointwise convolution of many columns gathers its rows: image lines lie a power of two apart.
+        let gather = taps == 1 && panels.len() * self.product.nr >= 128;
+        let block = if gather { block.min(((1 << 20) / (4 * copied_row(self.c))).max(1)) } else { block };
         let table = scratch.take::<*const f32>(block * taps);
+        let copies = scratch.take::<f32>(if gather { block * copied_row(self.c) } else { 0 });
         for (first, count) in row_tiles(rows.len(), block) {
             let first = rows.start + first;
             // SAFETY: the table has room for a block; pixels and taps are within the image or replaced by zeros.
@@ -161,7 +165,11 @@ impl Conv {
                     epilogue: p.epilogue.at(first, 0),
                     ..*p
                 };
-                product.multiply(count, panels.clone());
+                if gather {
+                    product.copy_rows(count, copies).multiply(count, panels.clone());
+                } else {
+                    product.multiply(count, panels.clone());
+                }
             }
         }
     }
@@ -226,7 +234,7 @@ impl Lines {
         let line = 4 * padded * conv.c;
         let span = (k_h - 1) * conv.dil[0] + 1;
         // Input lines that fit, less those that the first output line needs.
-        let spare = if line == 0 { usize::MAX } else { (LINES_BYTES / line).checked_sub(span)? };
+        let spare = LINES_BYTES.checked_div(line).unwrap_or(usize::MAX).checked_sub(span)?;
         let by_image = IMAGE_BYTES / (4 * conv.in_w * conv.c * conv.stride[0]).max(1);
         let by_table = TABLE_BYTES / (8 * k_h * conv.out_w).max(1);
         let lines = (spare / conv.stride[0]).min(by_image).min(by_table).max(1);

@@ -212,6 +212,7 @@ impl Transposed {
     }
 
     /// Takes the sums of rows `first..first + count` and `cols` columns from `col` on through the epilogue to their pixels.
+    #[allow(clippy::too_many_arguments)]
     unsafe fn place(&self, phase: &Phase, first: usize, count: usize, col: usize, cols: usize, sums: *const f32, lds: usize) {
         let mut done = 0;
         while done < count {

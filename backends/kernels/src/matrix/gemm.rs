@@ -4,6 +4,7 @@ use super::gemv;
 use super::product::{Product, Split};
 use crate::epilogue::Epilogue;
 use crate::pack::{pack_raw, packed_len, panels};
+use core::ops::Range;
 use graphc_abi::args::matrix::{GemmArgs, PackArgs};
 use graphc_abi::{Ctx, Status};
 
@@ -17,8 +18,8 @@ pub(crate) fn or(x: usize, default: usize) -> usize {
     if x == 0 { default } else { x }
 }
 
-/// A row count for which the blocks of a thread go through a path of their own.
-unsafe fn part(g: &Product, m: usize, rows: core::ops::Range<usize>, panels: core::ops::Range<usize>) {
+/// Computes one thread's part of a product of `m` rows.
+unsafe fn part(g: &Product, m: usize, rows: Range<usize>, panels: Range<usize>, scratch: *mut f32) {
     // SAFETY: rows and panels of the caller's product.
     unsafe {
         if m <= gemv::MAX_ROWS {
@@ -30,7 +31,7 @@ unsafe fn part(g: &Product, m: usize, rows: core::ops::Range<usize>, panels: cor
             epilogue: g.epilogue.at(rows.start, 0),
             ..*g
         };
-        part.multiply_blocked(rows.len(), panels)
+        part.multiply_blocked(rows.len(), panels, scratch)
     }
 }
 
@@ -51,10 +52,10 @@ pub(crate) unsafe fn run(
     let split = Split::new(ctx.threads, m, panels(n, nr), work.saturating_mul(count), count);
     // SAFETY: chunks compute disjoint parts.
     unsafe {
-        ctx.parallel(split.parts() * count, &|chunk, _| {
+        ctx.parallel(split.parts() * count, &|chunk, worker| {
             let g = get(chunk / split.parts());
             let (rows, panels) = split.part(chunk % split.parts());
-            part(&g, m, rows, panels);
+            part(&g, m, rows, panels, ctx.scratch_of(worker).cast());
         })
     }
 }

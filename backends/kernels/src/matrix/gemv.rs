@@ -1,5 +1,8 @@
 //! One or two rows times packed panels: bound by reading the weights.
 
+// Indices run over several arrays of registers at once.
+#![allow(clippy::needless_range_loop)]
+
 use super::product::Product;
 use super::simd::{Portable, Simd};
 use crate::epilogue::finish_rows;

@@ -106,15 +106,11 @@ fn collapse(g: &MatmulArgs, batch: [usize; 3]) -> MatmulArgs {
     if let Some(m) = rows(g.batch2, g.a_batch2, g.b_batch2, g.c_batch2, g.r_batch2, &g) {
         (g.m, g.batch2) = (m, 1);
     }
-    if g.batch2 == 1 {
-        if let Some(m) = rows(g.batch1, g.a_batch1, g.b_batch1, g.c_batch1, g.r_batch1, &g) {
-            (g.m, g.batch1) = (m, 1);
-        }
-        if g.batch1 == 1 {
-            if let Some(m) = rows(g.batch0, g.a_batch0, g.b_batch0, g.c_batch0, g.r_batch0, &g) {
-                (g.m, g.batch0) = (m, 1);
-            }
-        }
+    if let (1, Some(m)) = (g.batch2, rows(g.batch1, g.a_batch1, g.b_batch1, g.c_batch1, g.r_batch1, &g)) {
+        (g.m, g.batch1) = (m, 1);
+    }
+    if let (1, 1, Some(m)) = (g.batch1, g.batch2, rows(g.batch0, g.a_batch0, g.b_batch0, g.c_batch0, g.r_batch0, &g)) {
+        (g.m, g.batch0) = (m, 1);
     }
     g
 }
@@ -171,7 +167,7 @@ impl Matmul {
         let depth_parts = (k * nr).div_ceil(PANEL_LEN).max(1);
         let depth = k.div_ceil(depth_parts).max(1);
         // Sums stay out of `c` until they are complete where `c` cannot hold them or holds the residual too.
-        let aside = self.c_col != 1 || self.c_row < 0 || (depth_parts > 1 && self.epilogue.residual == self.c as *const f32);
+        let aside = self.c_col != 1 || self.c_row < 0 || (depth_parts > 1 && core::ptr::eq(self.epilogue.residual, self.c));
         let copy_a = self.a_col != 1 || self.a_row < 0;
         let group = (B_LEN / (depth * nr))
             .min(panels.len())

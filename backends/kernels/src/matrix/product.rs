@@ -129,17 +129,22 @@ const PANEL_BYTES: usize = 400 << 10;
 /// Bytes of a block of rows.
 const ROWS_BYTES: usize = 640 << 10;
 
+/// Floats of a page: rows a multiple of it apart fall into one set of the first-level cache, which cannot hold a tile's worth of them.
+const PAGE_LEN: usize = 1024;
+/// Floats of scratch for copied rows.
+const COPY_LEN: usize = graphc_abi::SCRATCH_BYTES / 4;
+
 /// A plain product: rows direct, panels over the whole inner extent.
 impl Product {
     /// Computes rows `0..m` of the panels with blocks over rows and inner extent.
     ///
     /// # Safety
-    /// As [`Product::multiply`]; the rows are direct.
-    pub unsafe fn multiply_blocked(&self, m: usize, panels: Range<usize>) {
+    /// As [`Product::multiply`]; the rows are direct; `scratch` is a worker's.
+    pub unsafe fn multiply_blocked(&self, m: usize, panels: Range<usize>, scratch: *mut f32) {
         let k = self.steps;
         let max_rows = micro(self.nr).max_rows();
         // Partial sums lie in `c`, where a residual may lie too.
-        let whole = m <= 2 * max_rows || self.epilogue.residual == self.c as *const f32;
+        let whole = m <= 2 * max_rows || core::ptr::eq(self.epilogue.residual, self.c);
         let blocks = if whole { 1 } else { (4 * k * self.nr).div_ceil(PANEL_BYTES).min(k / 768).max(1) };
         for i in 0..blocks {
             let (k0, k1) = (k * i / blocks, k * (i + 1) / blocks);
@@ -155,10 +160,44 @@ impl Product {
                     epilogue: self.epilogue.at(row, 0),
                     ..*self
                 };
-                // SAFETY: a part of the caller's product.
-                unsafe { part.multiply(rows, panels.clone()) };
+                // SAFETY: a part of the caller's product; a block of rows fits into scratch.
+                unsafe {
+                    if rows > 8
+                        && panels.len() * self.nr >= 128
+                        && self.lda.is_multiple_of(PAGE_LEN)
+                        && rows * copied_row(k1 - k0) <= COPY_LEN
+                    {
+                        part.copy_rows(rows, scratch).multiply(rows, panels.clone());
+                    } else {
+                        part.multiply(rows, panels.clone());
+                    }
+                }
             }
         }
+    }
+}
+
+/// Floats from a copied row of `len` to the next.
+pub fn copied_row(len: usize) -> usize {
+    let line = len.next_multiple_of(16);
+    if line.is_multiple_of(64) { line + 16 } else { line }
+}
+
+impl Product {
+    /// The same product of one run over rows that have been copied to `to`, one after the other.
+    ///
+    /// # Safety
+    /// `to` has room for `rows` rows of [`copied_row`].
+    pub unsafe fn copy_rows(&self, rows: usize, to: *mut f32) -> Product {
+        let lda = copied_row(self.steps);
+        for i in 0..rows {
+            // SAFETY: by the contract.
+            unsafe {
+                let row = if self.table.is_null() { self.a.add(i * self.lda) } else { *self.table.add(i) };
+                core::ptr::copy_nonoverlapping(row, to.add(i * lda), self.steps);
+            }
+        }
+        Product { a: to, lda, table: core::ptr::null(), ..*self }
     }
 }
 

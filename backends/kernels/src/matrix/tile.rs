@@ -4,6 +4,9 @@
 //! a row stride (direct) or through a table of pointers, one for each run of consecutive elements and row (indirect: a convolution's
 //! taps). The right operand is a panel of packed weights, `ldb` floats a step.
 
+// Indices run over several arrays of registers at once.
+#![allow(clippy::needless_range_loop)]
+
 use super::simd::{Portable, Simd};
 use crate::epilogue::Epilogue;
 use crate::tier::{Tier, tier};

@@ -123,7 +123,7 @@ impl TestEpilogue {
 
 /// The activations in f64.
 pub fn activate(code: i64, x: f64, lo: f64, hi: f64) -> f64 {
-    let hard = ((x + 3.0).max(0.0)).min(6.0) / 6.0;
+    let hard = (x + 3.0).clamp(0.0, 6.0) / 6.0;
     match code {
         act::RELU => x.max(0.0),
         act::CLAMP => x.max(lo).min(hi),
