@@ -8,6 +8,7 @@ pub mod builder;
 pub mod dim;
 pub mod elem;
 pub mod epilogue;
+pub mod filetest;
 pub mod func;
 pub mod infer;
 pub mod interp;

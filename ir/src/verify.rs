@@ -236,7 +236,8 @@ impl Verifier<'_> {
             }
         }
         for (k, &p) in region.params.iter().enumerate() {
-            self.define(p, Def::Param(r, k as u32), "");
+            let node = if p.index() < f.value_count() { f.value(p).loc.name() } else { "" };
+            self.define(p, Def::Param(r, k as u32), node);
         }
         for &i in &region.insts {
             if i.index() >= f.inst_count() || !self.placed.insert(i) {

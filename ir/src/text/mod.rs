@@ -26,8 +26,8 @@ mod print;
 #[cfg(test)]
 mod tests;
 
-pub use parse::{ParseError, parse, parse_dim, parse_with};
-pub use print::{Constants, Options, print, print_func, print_with};
+pub use parse::{ParseError, parse, parse_dim, parse_tensors, parse_with};
+pub use print::{Constants, Options, print, print_func, print_tensor, print_with};
 
 use crate::func::Module;
 use crate::tensor::Tensor;

@@ -79,6 +79,22 @@ pub fn parse_dim(text: &str) -> Parsed<Dim> {
     }
 }
 
+/// Parses constants, separated by commas: `<f32[2] [1.0, 2.0]>, <i64[] 3>`.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn parse_tensors(text: &str) -> Parsed<Vec<Tensor>> {
+    let mut p = Parser::new(text, &|_| None)?;
+    let mut out = Vec::new();
+    while *p.peek() != Token::End {
+        if !out.is_empty() {
+            p.expect(',')?;
+        }
+        out.push(p.tensor()?);
+    }
+    Ok(out)
+}
+
 struct Parser<'t, 'r> {
     tokens: Vec<Lexed<'t>>,
     pos: usize,

@@ -60,6 +60,11 @@ pub fn print_func(m: &Module, f: &Func) -> String {
     }
 }
 
+/// A constant with all its elements: `<f32[2] [1.0, 2.0]>`.
+pub fn print_tensor(t: &Tensor) -> String {
+    format!("<{} {}>", t.ty(), literal::inline(t))
+}
+
 struct Printer<'a, 'b> {
     module: &'a Module,
     options: &'a mut Options<'b>,
