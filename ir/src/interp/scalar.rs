@@ -228,9 +228,9 @@ fn digamma(x: f64) -> f64 {
         return x;
     }
     if x <= 0.0 {
-        if x == x.floor() || x.is_infinite() {
-            // TensorFlow gives minus infinity at the pole at zero, NaN at the others.
-            return if x == 0.0 { f64::NEG_INFINITY } else { f64::NAN };
+        // NaN at the poles.
+        if x == x.floor() {
+            return f64::NAN;
         }
         let pi = std::f64::consts::PI;
         return digamma(1.0 - x) - pi / libm::tan(pi * (x - x.floor()));
