@@ -275,10 +275,15 @@ pub fn reduce(x: &[&Type], a: &Attrs) -> Types {
             (true, false) => None,
         })
         .collect();
-    match a.str("kind") {
-        "sum" | "mean" | "prod" | "max" | "min" => {}
-        "any" | "all" if x[0].elem == Elem::Bool => {}
-        k => return Err(format!("no reduction {k:?} of {}", x[0].elem)),
+    let elem = x[0].elem;
+    let defined = match a.str("kind") {
+        "sum" | "mean" | "prod" => elem.is_real() || elem.is_complex(),
+        "max" | "min" => elem.is_real() || elem == Elem::Bool,
+        "any" | "all" => elem == Elem::Bool,
+        _ => false,
+    };
+    if !defined {
+        return Err(format!("no reduction {:?} of {elem}", a.str("kind")));
     }
     Ok(vec![x[0].with_shape(shape)])
 }

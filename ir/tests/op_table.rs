@@ -6,8 +6,20 @@ use graphc_ir::op::{Body, DEFS, OpDef};
 use graphc_ir::tape::Tape;
 use graphc_ir::{Attr, Attrs, Builder, Dim, Elem, Func, Loc, Module, Op, Sym, Tensor, Type, text, verify};
 
-const ELEMS: &[Elem] =
-    &[Elem::F32, Elem::F64, Elem::F16, Elem::BF16, Elem::I8, Elem::I32, Elem::I64, Elem::U8, Elem::U64, Elem::Bool, Elem::C64, Elem::F8E5M2];
+const ELEMS: &[Elem] = &[
+    Elem::F32,
+    Elem::F64,
+    Elem::F16,
+    Elem::BF16,
+    Elem::I8,
+    Elem::I32,
+    Elem::I64,
+    Elem::U8,
+    Elem::U64,
+    Elem::Bool,
+    Elem::C64,
+    Elem::F8E5M2,
+];
 
 /// A tensor with small, nonzero elements.
 fn sample(elem: Elem, shape: &[usize]) -> Tensor {
@@ -146,7 +158,11 @@ fn structured_samples() -> Vec<(Op, Attrs, Vec<Tensor>)> {
         (Op::Softmax, a().with("log", true), vec![f(&[0, 3])]),
         (Op::LayerNorm, a().with("eps", 1e-3), vec![f(&[2, 4]), f(&[4]), f(&[4])]),
         (Op::Conv2d, conv(), vec![f(&[1, 5, 4, 2]), f(&[3, 2, 2, 3])]),
-        (Op::Conv2d, conv().with("groups", Attr::Int(2)).with("dilations", list(&[1, 2])), vec![f(&[2, 5, 4, 4]), f(&[3, 2, 2, 6])]),
+        (
+            Op::Conv2d,
+            conv().with("groups", Attr::Int(2)).with("dilations", list(&[1, 2])),
+            vec![f(&[2, 5, 4, 4]), f(&[3, 2, 2, 6])],
+        ),
         (Op::Conv2d, conv(), vec![f(&[0, 5, 4, 2]), f(&[3, 2, 2, 3])]),
         (Op::Depthwise, conv(), vec![f(&[1, 5, 4, 2]), f(&[3, 2, 2, 2])]),
         (Op::ConvTranspose2d, conv().with("size", dims(&[5, 4])), vec![f(&[1, 2, 4, 3]), f(&[3, 2, 2, 3])]),
@@ -172,7 +188,8 @@ fn structured_samples() -> Vec<(Op, Attrs, Vec<Tensor>)> {
             let inputs = vec![sample(elem, &[3, 2]), ints(&[2, 1], &[2, 2]), sample(elem, &[2, 2])];
             out.push((Op::ScatterNd, a().with("kind", kind), inputs));
         }
-        let product = a().with("lhs", list(&[2])).with("rhs", list(&[1])).with("lhs_batch", list(&[0])).with("rhs_batch", list(&[0]));
+        let product =
+            a().with("lhs", list(&[2])).with("rhs", list(&[1])).with("lhs_batch", list(&[0])).with("rhs_batch", list(&[0]));
         out.push((Op::Contract, product, vec![sample(elem, &[2, 3, 4]), sample(elem, &[2, 4, 5])]));
     }
     for elem in [Elem::F32, Elem::U8, Elem::Str, Elem::QI8, Elem::C128] {
@@ -223,7 +240,17 @@ fn structured_ops() {
 fn misfits_are_errors() {
     let samples = structured_samples();
     let shapes: [&[usize]; 5] = [&[], &[0], &[3], &[2, 3], &[1, 4, 4, 2]];
-    let strange = [Attr::Int(-1), Attr::Int(99), list(&[]), list(&[-3, 7, 7]), list(&[0, 0]), dims(&[]), dims(&[-1, 5]), Attr::from("?"), Attr::Real(f64::NAN)];
+    let strange = [
+        Attr::Int(-1),
+        Attr::Int(99),
+        list(&[]),
+        list(&[-3, 7, 7]),
+        list(&[0, 0]),
+        dims(&[]),
+        dims(&[-1, 5]),
+        Attr::from("?"),
+        Attr::Real(f64::NAN),
+    ];
     for (op, attrs, inputs) in &samples {
         for elem in [Elem::F32, Elem::Str, Elem::I32, Elem::Bool] {
             for shape in shapes {
