@@ -151,6 +151,30 @@ fn gemm_in_place_residual() {
     }
 }
 
+/// The order of summation does not depend on the number of threads.
+#[test]
+fn gemm_gives_the_same_bits_on_any_number_of_threads() {
+    let mut r = Rng(5);
+    for (m, n, k) in [(60, 200, 4000), (450, 40, 3000), (1, 300, 3000), (30, 16, 5000)] {
+        let (x, w, nr) = (r.floats(m * k), r.floats(k * n), 32);
+        let mut packed = vec![0f32; packed_len(k, n, nr)];
+        pack_panels(&mut packed, &w, k, n, n, 1, nr, 0..panels(n, nr));
+        each_tier(|tier| {
+            let of = |threads| {
+                let mut y = vec![0f32; m * n];
+                // SAFETY: all words zero is an argument list of absent operands.
+                let mut args: GemmArgs = unsafe { core::mem::zeroed() };
+                (args.x, args.w, args.y) = (x.as_ptr(), packed.as_ptr(), y.as_mut_ptr());
+                (args.m, args.n, args.k, args.nr) = (m as i64, n as i64, k as i64, nr as i64);
+                assert_eq!(launch(threads, gc_gemm_f32, &args), 0);
+                y
+            };
+            let one = of(1);
+            assert!([2, 3, 8].into_iter().all(|t| of(t) == one), "{tier:?} {m}x{n}x{k}");
+        });
+    }
+}
+
 #[test]
 fn packing_by_rows_and_columns() {
     let mut r = Rng(4);

@@ -31,7 +31,7 @@ unsafe fn part(g: &Product, m: usize, rows: Range<usize>, panels: Range<usize>, 
             epilogue: g.epilogue.at(rows.start, 0),
             ..*g
         };
-        part.multiply_blocked(rows.len(), panels, scratch)
+        part.multiply_blocked(rows.len(), panels, g.depth_blocks(m), scratch)
     }
 }
 

@@ -136,16 +136,23 @@ const COPY_LEN: usize = graphc_abi::SCRATCH_BYTES / 4;
 
 /// A plain product: rows direct, panels over the whole inner extent.
 impl Product {
-    /// Computes rows `0..m` of the panels with blocks over rows and inner extent.
+    /// The number of blocks into which the inner extent of a product of `m` rows is divided. It decides the order of summation, so
+    /// it must not depend on the number of threads: `m` is that of the whole product.
+    pub fn depth_blocks(&self, m: usize) -> usize {
+        // Partial sums lie in `c`, where a residual may lie too.
+        if m <= 28 || core::ptr::eq(self.epilogue.residual, self.c) {
+            return 1;
+        }
+        (4 * self.steps * self.nr).div_ceil(PANEL_BYTES).min(self.steps / 768).max(1)
+    }
+
+    /// Computes rows `0..m` of the panels with blocks over rows, and `blocks` over the inner extent.
     ///
     /// # Safety
     /// As [`Product::multiply`]; the rows are direct; `scratch` is a worker's.
-    pub unsafe fn multiply_blocked(&self, m: usize, panels: Range<usize>, scratch: *mut f32) {
+    pub unsafe fn multiply_blocked(&self, m: usize, panels: Range<usize>, blocks: usize, scratch: *mut f32) {
         let k = self.steps;
         let max_rows = micro(self.nr).max_rows();
-        // Partial sums lie in `c`, where a residual may lie too.
-        let whole = m <= 2 * max_rows || core::ptr::eq(self.epilogue.residual, self.c);
-        let blocks = if whole { 1 } else { (4 * k * self.nr).div_ceil(PANEL_BYTES).min(k / 768).max(1) };
         for i in 0..blocks {
             let (k0, k1) = (k * i / blocks, k * (i + 1) / blocks);
             let row_blocks = (4 * m * (k1 - k0)).div_ceil(ROWS_BYTES).min(m / (4 * max_rows)).max(1);
