@@ -247,3 +247,48 @@ pub fn oracle(op: Op, x: &[&Tensor], attrs: &Attrs) -> Option<Vec<Tensor>> {
     let x: Vec<Tensor> = x.iter().map(|&t| t.clone()).collect();
     graphc_ir::interp::eval_inst(op, attrs, &x, &|_| None).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(shape: &[usize]) -> Tensor {
+        let n: usize = shape.iter().product();
+        Tensor::from_slice(shape, &(0..n).map(|i| (i as f32 * 0.37 + 0.1).sin() * 3.0).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn fast_paths_agree_with_the_interpreter() {
+        let (big, row, column, one) = (ramp(&[30, 7, 11]), ramp(&[11]), ramp(&[7, 1]), ramp(&[]));
+        let two = [Op::Add, Op::Sub, Op::Mul, Op::Div, Op::Max, Op::Min];
+        let mut cases: Vec<(Op, Vec<&Tensor>, Attrs)> = Vec::new();
+        for op in two {
+            for y in [&big, &row, &column, &one] {
+                cases.push((op, vec![&big, y], Attrs::new()));
+                cases.push((op, vec![y, &big], Attrs::new()));
+            }
+        }
+        for op in [Op::Neg, Op::Abs, Op::Floor, Op::Ceil, Op::Trunc, Op::Relu] {
+            cases.push((op, vec![&big], Attrs::new()));
+        }
+        let squares = ramp(&[40]);
+        let squares = fast(Op::Mul, &[&squares, &squares], &Attrs::new(), &squares.ty()).unwrap();
+        cases.push((Op::Sqrt, vec![&squares], Attrs::new()));
+        cases.push((Op::Clamp, vec![&big], Attrs::new().with("lo", -0.5).with("hi", 1.0)));
+        cases.push((Op::LeakyRelu, vec![&big], Attrs::new().with("alpha", 0.25)));
+        cases.push((Op::Transpose, vec![&big], Attrs::new().with("perm", vec![2usize, 0, 1])));
+        cases.push((Op::Concat, vec![&big, &big], Attrs::new().with("axis", 1i64)));
+        let dims = |v: &[i64]| v.iter().map(|&d| Dim::from(d)).collect::<Vec<_>>();
+        let part = Attrs::new().with("start", dims(&[3, 1, 0])).with("size", dims(&[9, 6, 4])).with("stride", vec![3i64, 1, 2]);
+        cases.push((Op::Slice, vec![&big], part));
+        cases.push((Op::Broadcast, vec![&column], Attrs::new().with("shape", dims(&[2, 7, 3]))));
+        cases.push((Op::Reshape, vec![&big], Attrs::new().with("shape", dims(&[21, 110]))));
+        for (op, x, attrs) in cases {
+            let types: Vec<Type> = x.iter().map(|t| t.ty()).collect();
+            let out = (op.def().infer)(&types.iter().collect::<Vec<_>>(), &attrs).unwrap().remove(0);
+            let have = fast(op, &x, &attrs, &out).unwrap_or_else(|| panic!("no fast path for {}", op.name()));
+            let want = oracle(op, &x, &attrs).unwrap().remove(0);
+            assert!(have.ty() == want.ty() && have.as_slice::<f32>() == want.as_slice::<f32>(), "{}", op.name());
+        }
+    }
+}

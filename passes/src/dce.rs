@@ -30,6 +30,31 @@ pub fn has_effect(f: &Func, i: Inst) -> bool {
     }
 }
 
+/// Removes pure instructions without regions that nothing uses, and returns the use counts of what stays.
+pub fn prune(f: &mut Func) -> Vec<u32> {
+    fn prune_region(f: &mut Func, r: Region, uses: &mut [u32]) {
+        let mut insts = std::mem::take(&mut f.region_mut(r).insts);
+        let mut dead = HashSet::new();
+        for &i in insts.iter().rev() {
+            let d = f.inst(i);
+            let regions = d.regions.clone();
+            if regions.is_empty() && d.op.def().effect != Effect::Write && d.results.iter().all(|v| uses[v.index()] == 0) {
+                d.operands.iter().for_each(|v| uses[v.index()] -= 1);
+                dead.insert(i);
+            }
+            for inner in regions {
+                prune_region(f, inner, uses);
+            }
+        }
+        insts.retain(|i| !dead.contains(i));
+        f.region_mut(r).insts = insts;
+    }
+    let mut uses = f.use_counts();
+    let body = f.body;
+    prune_region(f, body, &mut uses);
+    uses
+}
+
 fn run_func(f: &mut Func) -> usize {
     let mut total = 0;
     loop {

@@ -24,10 +24,17 @@ impl Pass for Fuse {
     fn run(&self, m: &mut Module, _: &PassCx) -> Result<usize, Diag> {
         let mut total = 0;
         for f in &mut m.funcs {
-            let mut forward = HashMap::new();
-            let body = f.body;
-            total += fuse_region(f, body, &mut forward);
-            f.replace_uses(&forward);
+            loop {
+                let mut forward = HashMap::new();
+                let body = f.body;
+                let n = fuse_region(f, body, &mut forward);
+                f.replace_uses(&forward);
+                total += n;
+                // Loops move to their last instruction, which may let others join.
+                if n == 0 {
+                    break;
+                }
+            }
         }
         Ok(total)
     }
@@ -99,7 +106,7 @@ fn fuse_region(f: &mut Func, r: Region, forward: &mut HashMap<Value, Value>) -> 
         if group_of[root].is_some() || !fusible(f, insts[root]) || !f.inst(insts[root]).op.is_elementwise() {
             continue;
         }
-        let members = grow(f, &insts, root, &position, &uses, &group_of);
+        let members = grow(f, &insts, root, &position, &uses, &group_of, &groups);
         // Broadcasts alone do not make a loop.
         if members.iter().filter(|&&k| f.inst(insts[k]).op.is_elementwise()).count() > 1 || members.len() > 1 {
             members.iter().for_each(|&k| group_of[k] = Some(groups.len()));
@@ -135,6 +142,7 @@ fn grow(
     position: &HashMap<Inst, usize>,
     uses: &HashMap<Value, Vec<usize>>,
     group_of: &[Option<usize>],
+    groups: &[BTreeSet<usize>],
 ) -> BTreeSet<usize> {
     let shape = &f.ty(f.inst(insts[root]).results[0]).shape;
     let mut members = BTreeSet::from([root]);
@@ -154,7 +162,9 @@ fn grow(
             let same = f.ty(v).shape == *shape;
             let outside = uses.get(&v).into_iter().flatten().filter(|at| !members.contains(at));
             let may_leave = same && !matches!(d.op, Op::Broadcast | Op::Iota);
-            let visible = outside.into_iter().all(|&at| may_leave && at > root);
+            // A loop runs where its last instruction stood.
+            let runs = |at: usize| group_of.get(at).copied().flatten().and_then(|g| groups[g].last().copied()).unwrap_or(at);
+            let visible = outside.into_iter().all(|&at| may_leave && runs(at) > root);
             visible && (same || cheap(d.op)) && members.len() < MAX_INSTS && {
                 members.insert(k);
                 let fits = inputs(f, members.iter().map(|&m| insts[m])).len() <= MAX_OPERANDS;

@@ -195,9 +195,9 @@ fn folded_parts(at: &At, product: Value, rest: Value) -> Option<(Value, f64, Opt
     let (beta, shift) = (r.operands[0], at.def(r.operands[1], Op::Mul)?);
     for (x, m) in [(p.operands[0], p.operands[1]), (p.operands[1], p.operands[0])] {
         let Some((y, eps, gamma)) = scaled_deviation(at, m) else { continue };
-        let mean = match shift.operands.as_slice() {
-            &[a, b] if b == m => a,
-            &[a, b] if a == m => b,
+        let mean = match *shift.operands.as_slice() {
+            [a, b] if b == m => a,
+            [a, b] if a == m => b,
             _ => continue,
         };
         if x == y && reduced(at, mean, "mean") == Some(x) {

@@ -34,6 +34,7 @@ pub fn standard() -> Vec<Box<dyn Pass>> {
         Box::new(transposes::Transposes),
         Box::new(reshapes::Reshapes),
         Box::new(simplify::Simplify),
+        Box::new(fold::Fold),
         Box::new(padding::Padding),
         Box::new(weights::Weights),
         Box::new(arith::Arith),

@@ -1,5 +1,6 @@
 //! What rewriting passes share: sweeps over a module with a rule, and questions a rule asks about values.
 
+use crate::dce;
 use crate::pass::Diag;
 use graphc_ir::builder::{self, Rewrite};
 use graphc_ir::{Attrs, Builder, Dim, Elem, Func, Inst, InstData, Module, Op, Tensor, Type, Value};
@@ -36,9 +37,9 @@ pub fn rewrite(m: &mut Module, rule: Rule) -> Result<usize, Diag> {
     Ok(total)
 }
 
-/// One sweep over `f`.
+/// One sweep over `f`, after what nothing uses has gone: uses count.
 pub fn rewrite_once(f: &mut Func, rule: Rule) -> usize {
-    let uses = f.use_counts();
+    let uses = dce::prune(f);
     let body = f.body;
     let outcome: Result<usize, std::convert::Infallible> = builder::rewrite(f, body, &mut |b, inst| {
         let &[old] = b.func.inst(inst).results.as_slice() else { return Ok(Rewrite::Keep) };
