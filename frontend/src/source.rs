@@ -61,7 +61,9 @@ fn open_file(file: &Path, limits: &Limits) -> Result<Source> {
     match extension {
         "cpb" => return Ok(Source::SavedModel(chunked::read_saved_model(bytes, limits)?, dir)),
         "pbtxt" | "prototxt" | "txt" | "textproto" => return from_text(&bytes, stem, dir, limits),
-        "meta" if !looks_like_text(&bytes) => return Ok(Source::MetaGraph(Box::new(wire::decode(bytes, name::META_GRAPH, limits)?))),
+        "meta" if !looks_like_text(&bytes) => {
+            return Ok(Source::MetaGraph(Box::new(wire::decode(bytes, name::META_GRAPH, limits)?)));
+        }
         "meta" => return from_text(&bytes, "meta", dir, limits),
         _ => {}
     }

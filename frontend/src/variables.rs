@@ -230,7 +230,7 @@ impl Flows<'_> {
     fn consumer(&mut self, graph: &RawGraph, id: NodeId, input: usize, depth: usize, flow: &mut Flow) -> Result<Vec<u32>> {
         let node = graph.node(id);
         let (functions, skipped): (Vec<Callee<'_>>, usize) = match node.op.as_str() {
-            "ReadVariableOp"
+            "ReadVariableOp" | "DisableCopyOnRead"
             | "_ReadVariablesOp"
             | "VarIsInitializedOp"
             | "IsVariableInitialized"

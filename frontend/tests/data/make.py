@@ -75,6 +75,7 @@ def calls():
     module = Calls(vocabulary)
     tf.saved_model.save(module, path, signatures={"serving_default": module.serve, "step": module.step, "look_up": module.look_up})
     os.remove(vocabulary)
+    os.remove(os.path.join(path, "fingerprint.pb"))
     reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
     write_expected(path, {k: reader.get_tensor(f"{k}/.ATTRIBUTES/VARIABLE_VALUE") for k in ("w", "b", "count", "names")})
 
@@ -96,6 +97,7 @@ def partitioned():
         saver.save(session, os.path.join(path, "model.ckpt"))
         values = {v.op.name: session.run(v) for v in v1.global_variables()}
         write_expected(path, values)
+    os.remove(os.path.join(path, "checkpoint"))  # it names the directory of the machine
 
 
 calls()

@@ -1,0 +1,7 @@
+#![cfg_attr(fuzzing, no_main)]
+
+#[macro_use]
+#[path = "target.rs"]
+mod target;
+
+target!(graphc_frontend::fuzz::text_proto);
