@@ -74,7 +74,7 @@ fn windows(cx: &NodeCx, size: &[Dim; 2], window: [i64; 2], strides: [i64; 2], di
                 let reach = (window[i] - 1).saturating_mul(dilations[i]).saturating_add(1);
                 let covered = &(&(&size[i].ceil_div(&stride) - &Dim::ONE) * &stride) + &Dim::from(reach);
                 let total = (&covered - &size[i]).at_least(&Dim::ZERO);
-                w.low[i] = total.floor_div(&Dim::from(2));
+                w.low[i] = total.floor_div(&Dim::from(2i64));
                 w.high[i] = &total - &w.low[i];
             }
         }
@@ -97,7 +97,10 @@ fn windows(cx: &NodeCx, size: &[Dim; 2], window: [i64; 2], strides: [i64; 2], di
         let reach = Dim::from((window[i] - 1).saturating_mul(dilations[i]).saturating_add(1));
         let room = &(&(&size[i] + &w.low[i]) + &w.high[i]) - &reach;
         if room.as_const().is_some_and(|r| r < 0 && (&Dim::from(r) + &Dim::from(strides[i])).as_const().is_some_and(|c| c < 0)) {
-            return Err(cx.invalid(format!("Computed output size would be negative: {room} [input_size: {}, window: {}]", size[i], window[i])));
+            return Err(cx.invalid(format!(
+                "Computed output size would be negative: {room} [input_size: {}, window: {}]",
+                size[i], window[i]
+            )));
         }
     }
     Ok(w)
@@ -130,7 +133,8 @@ pub fn conv2d(cx: Cx) -> Res {
         return Err(cx.invalid("filter depth must be positive"));
     }
     let groups = cx.exact_quotient(&c, &per_group, "input depth must be evenly divisible by filter depth")?;
-    let groups = groups.as_const().ok_or_else(|| cx.needs_shape([&c, &per_group].into_iter(), "the number of channels must be constant"))?;
+    let groups =
+        groups.as_const().ok_or_else(|| cx.needs_shape([&c, &per_group].into_iter(), "the number of channels must be constant"))?;
     let attrs = if groups > 1 { w.attrs().with("groups", groups) } else { w.attrs() };
     let y = cx.op(Op::Conv2d, &[x, filter], attrs)?;
     Ok(vec![from_nhwc(cx, y, nchw)?])
@@ -239,10 +243,16 @@ pub fn pool(cx: Cx, kind: &str, operands: bool) -> Res {
         (Some(&k), Some(&s)) if ksize.len() == 4 && k > 1 && kind == "max" => {
             let others = (0..4).any(|i| i != at && (ksize[i] != 1 || strides[i] != 1));
             if others || k != s {
-                return Err(cx.unimplemented("Depthwise max pooling requires the depth window to equal the depth stride, and no other window"));
+                return Err(cx.unimplemented(
+                    "Depthwise max pooling requires the depth window to equal the depth stride, and no other window",
+                ));
             }
             let shape = cx.shape(x);
-            let groups = cx.exact_quotient(&shape[3], &Dim::from(k), "Depthwise max pooling requires the depth window to evenly divide the input depth")?;
+            let groups = cx.exact_quotient(
+                &shape[3],
+                &Dim::from(k),
+                "Depthwise max pooling requires the depth window to evenly divide the input depth",
+            )?;
             let x = cx.reshape(x, &[&shape[..3], &[groups, Dim::from(k)]].concat())?;
             cx.reduce("max", x, &[4], false)?
         }
@@ -261,11 +271,19 @@ pub fn bias_add(cx: Cx) -> Res {
     let (x, bias) = (cx.x(0)?, cx.x(1)?);
     let rank = cx.rank(x);
     if rank < 2 || cx.rank(bias) != 1 {
-        return Err(cx.invalid(format!("Input tensor must be at least 2D and biases must be 1D: {:?} and {:?}", cx.shape(x), cx.shape(bias))));
+        return Err(cx.invalid(format!(
+            "Input tensor must be at least 2D and biases must be 1D: {:?} and {:?}",
+            cx.shape(x),
+            cx.shape(bias)
+        )));
     }
     let channels_first = cx.node.attr("data_format").is_some() && cx.word("data_format")? == "NCHW";
     let channel = if channels_first { 1 } else { rank - 1 };
-    let d = cx.same_dim(&cx.shape(x)[channel], &cx.shape(bias)[0], "Must provide as many biases as the channel dimension of the input tensor")?;
+    let d = cx.same_dim(
+        &cx.shape(x)[channel],
+        &cx.shape(bias)[0],
+        "Must provide as many biases as the channel dimension of the input tensor",
+    )?;
     let bias = if channel + 1 < rank {
         let mut to = vec![Dim::ONE; rank - channel];
         to[0] = d;

@@ -68,14 +68,7 @@ const FOLD_LIMIT: i64 = 4096;
 
 impl<'a> Lowering<'a> {
     pub fn new(name: &str, limits: &'a Limits) -> Lowering<'a> {
-        Lowering {
-            func: Func::new(name),
-            insts: Vec::new(),
-            limits,
-            vars: Vec::new(),
-            param_feeds: Vec::new(),
-            slots: Vec::new(),
-        }
+        Lowering { func: Func::new(name), insts: Vec::new(), limits, vars: Vec::new(), param_feeds: Vec::new(), slots: Vec::new() }
     }
 
     fn push(&mut self, ty: Type, known: Option<Known>, ssa: Option<Value>) -> V {
@@ -387,7 +380,11 @@ impl NodeCx<'_, '_> {
         dims.for_each(|d| d.for_each_sym(&mut |s| syms.push(s.clone())));
         syms.sort();
         syms.dedup();
-        if syms.is_empty() { self.invalid(message) } else { LegaliseError::NeedsShape { syms, node: self.node.name.clone(), message: message.into() } }
+        if syms.is_empty() {
+            self.invalid(message)
+        } else {
+            LegaliseError::NeedsShape { syms, node: self.node.name.clone(), message: message.into() }
+        }
     }
 
     /// Two dimensions that must be equal.
@@ -417,10 +414,7 @@ impl NodeCx<'_, '_> {
         if total.as_const().is_some() && part.as_const().is_some() {
             return Err(self.invalid(format!("{what}: {total} is not a multiple of {part}")));
         }
-        match content::make_divisible(total, part) {
-            Some((sym, dim)) => Err(LegaliseError::Assume { sym, dim, node: self.node.name.clone() }),
-            None => Err(self.needs_shape([total, part].into_iter(), format!("{what}: {total} may not be a multiple of {part}"))),
-        }
+        Err(self.needs_shape([total, part].into_iter(), format!("{what}: {total} may not be a multiple of {part}")))
     }
 
     pub fn same_shape(&self, a: &[Dim], b: &[Dim], what: &str) -> Res<Vec<Dim>> {
@@ -466,8 +460,7 @@ impl NodeCx<'_, '_> {
         if let Some(n) = ty.elements().as_const()
             && n <= CONTENT_LIMIT as i64
             && ty.const_shape().is_some()
-            && let Some(operands) =
-                xs.iter().map(|&x| Some((self.ty(x).clone(), self.low.content(x)?))).collect::<Option<Vec<_>>>()
+            && let Some(operands) = xs.iter().map(|&x| Some((self.ty(x).clone(), self.low.content(x)?))).collect::<Option<Vec<_>>>()
             && let Some(dims) = content::eval(op, &operands, attrs, ty)
         {
             return Some(vec![self.low.dims(ty.clone(), dims)]);

@@ -55,9 +55,11 @@ pub fn equality(cx: Cx, op: Op) -> Res {
     let (x, y) = (cx.x(0)?, cx.x(1)?);
     if !cx.flag("incompatible_shape_error")? {
         let (a, b) = (cx.shape(x), cx.shape(y));
-        let apart = a.iter().rev().zip(b.iter().rev()).any(|(a, b)| {
-            !a.is_one() && !b.is_one() && a.as_const().zip(b.as_const()).is_some_and(|(a, b)| a != b)
-        });
+        let apart = a
+            .iter()
+            .rev()
+            .zip(b.iter().rev())
+            .any(|(a, b)| !a.is_one() && !b.is_one() && a.as_const().zip(b.as_const()).is_some_and(|(a, b)| a != b));
         if apart {
             return Ok(vec![cx.num((op == Op::Ne) as u8 as f64, Elem::Bool)?]);
         }
@@ -153,7 +155,11 @@ pub fn clip_by_value(cx: Cx) -> Res {
     let (x, lo, hi) = (cx.x(0)?, cx.x(1)?, cx.x(2)?);
     for bound in [lo, hi] {
         if cx.rank(bound) > 0 {
-            cx.same_shape(&cx.shape(bound), &cx.shape(x), "clip_value_min and clip_value_max must be scalars or of the input's shape")?;
+            cx.same_shape(
+                &cx.shape(bound),
+                &cx.shape(x),
+                "clip_value_min and clip_value_max must be scalars or of the input's shape",
+            )?;
         }
     }
     let m = cx.bin(Op::Min, x, hi)?;
@@ -341,4 +347,3 @@ pub fn conj(cx: Cx) -> Res {
     }
     Ok(vec![x])
 }
-

@@ -32,7 +32,7 @@ pub enum LegaliseError {
     /// These feeds have no known rank: try again with the rank that is fed.
     NeedsRank { feeds: Vec<usize> },
     /// The graph is valid only where `sym` equals `dim`: put `dim` in the place of `sym` in the shapes of the feeds, try again, and guard
-    /// each run. `dim` may hold a symbol of its own (`?n = 2*?n_half`).
+    /// each run.
     Assume { sym: Sym, dim: Dim, node: String },
     /// Nothing general can be said about these symbols at this node: try again with the sizes that are fed.
     NeedsShape { syms: Vec<Sym>, node: String, message: String },

@@ -153,11 +153,8 @@ pub fn unsorted_segment(cx: Cx, kind: &str) -> Res {
     let ids = cx.reshape(ids, &tuples)?;
     let rows = [&[&n + &Dim::ONE], &xs[is.len()..]].concat();
     let base = extreme(cx, init, elem, kind, &rows)?;
-    let y = if cx.ty(x).elements().is_zero() {
-        base
-    } else {
-        cx.op(Op::ScatterNd, &[base, ids, x], Attrs::new().with("kind", kind))?
-    };
+    let y =
+        if cx.ty(x).elements().is_zero() { base } else { cx.op(Op::ScatterNd, &[base, ids, x], Attrs::new().with("kind", kind))? };
     Ok(vec![cx.slice_axis(y, 0, Dim::ZERO, n)?])
 }
 
@@ -249,7 +246,10 @@ pub fn dynamic_stitch(cx: Cx) -> Res {
             cx.same_shape(first, &rest, "data shapes beside the indices")?;
         }
         for (j, &at) in indices.iter().enumerate() {
-            let at = usize::try_from(at).ok().filter(|&a| a < 1 << 24).ok_or_else(|| cx.invalid(format!("indices[{j}] = {at} is out of range")))?;
+            let at = usize::try_from(at)
+                .ok()
+                .filter(|&a| a < 1 << 24)
+                .ok_or_else(|| cx.invalid(format!("indices[{j}] = {at} is out of range")))?;
             if rows.len() <= at {
                 rows.resize(at + 1, None);
             }

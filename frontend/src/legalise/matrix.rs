@@ -22,11 +22,7 @@ fn contract(cx: Cx, x: V, y: V, a: Axes) -> Res<V> {
     for (&i, &j) in a.lhs_batch.iter().zip(&a.rhs_batch) {
         cx.same_dim(&xs[i], &ys[j], "batch dimensions")?;
     }
-    let attrs = Attrs::new()
-        .with("lhs", a.lhs)
-        .with("rhs", a.rhs)
-        .with("lhs_batch", a.lhs_batch)
-        .with("rhs_batch", a.rhs_batch);
+    let attrs = Attrs::new().with("lhs", a.lhs).with("rhs", a.rhs).with("lhs_batch", a.lhs_batch).with("rhs_batch", a.rhs_batch);
     cx.op(Op::Contract, &[x, y], attrs)
 }
 
@@ -73,7 +69,12 @@ pub fn batch_mat_mul(cx: Cx, broadcasts: bool) -> Res {
     let y = cx.broadcast(y, &[batch.as_slice(), &ys[ry - 2..]].concat())?;
     let n = batch.len();
     let all: Vec<usize> = (0..n).collect();
-    let axes = Axes { lhs: vec![if ax { n } else { n + 1 }], rhs: vec![if ay { n + 1 } else { n }], lhs_batch: all.clone(), rhs_batch: all };
+    let axes = Axes {
+        lhs: vec![if ax { n } else { n + 1 }],
+        rhs: vec![if ay { n + 1 } else { n }],
+        lhs_batch: all.clone(),
+        rhs_batch: all,
+    };
     Ok(vec![contract(cx, x, y, axes)?])
 }
 
@@ -118,7 +119,8 @@ fn parse(cx: &NodeCx, text: &str, rank: Option<usize>) -> Res<Vec<Label>> {
 
 pub fn einsum(cx: Cx) -> Res {
     let equation: String = cx.word("equation")?.chars().filter(|c| !c.is_whitespace()).collect();
-    let (inputs, output) = equation.split_once("->").ok_or_else(|| cx.invalid(format!("Expecting '->' in einsum equation: {equation}")))?;
+    let (inputs, output) =
+        equation.split_once("->").ok_or_else(|| cx.invalid(format!("Expecting '->' in einsum equation: {equation}")))?;
     let parts: Vec<&str> = inputs.split(',').collect();
     if parts.len() != cx.inputs.len() || parts.len() > 2 {
         return Err(cx.invalid(format!("Expected {} input subscripts in {equation}", cx.inputs.len())));
@@ -129,14 +131,23 @@ pub fn einsum(cx: Cx) -> Res {
         let labels = parse(cx, part, Some(cx.rank(v)))?;
         terms.push(diagonal(cx, Term { v, labels })?);
     }
-    let hidden = terms.iter().flat_map(|t| &t.labels).filter_map(|l| if let Label::Ellipsis(k) = l { Some(k + 1) } else { None }).max().unwrap_or(0);
+    let hidden = terms
+        .iter()
+        .flat_map(|t| &t.labels)
+        .filter_map(|l| if let Label::Ellipsis(k) = l { Some(k + 1) } else { None })
+        .max()
+        .unwrap_or(0);
     let letters = output.chars().filter(|c| c.is_alphabetic()).count();
     if hidden > 0 && !output.contains("...") {
         return Err(cx.invalid(format!("the ellipsis is missing in the output of {equation}")));
     }
     let out = parse(cx, output, output.contains("...").then_some(letters + hidden))?;
     let mut wanted: Vec<Label> = Vec::new();
-    out.iter().for_each(|l| if !wanted.contains(l) { wanted.push(*l) });
+    out.iter().for_each(|l| {
+        if !wanted.contains(l) {
+            wanted.push(*l)
+        }
+    });
     if let Some(l) = wanted.iter().find(|l| !terms.iter().any(|t| t.labels.contains(l))) {
         return Err(cx.invalid(format!("output label {l:?} of {equation} is in no input")));
     }
@@ -161,7 +172,8 @@ fn sum_out(cx: Cx, t: Term, keep: impl Fn(Label) -> bool) -> Res<Term> {
 
 /// Takes the diagonal of axes with one label.
 fn diagonal(cx: Cx, mut t: Term) -> Res<Term> {
-    while let Some((i, j)) = (0..t.labels.len()).find_map(|j| t.labels[..j].iter().position(|l| *l == t.labels[j]).map(|i| (i, j))) {
+    while let Some((i, j)) = (0..t.labels.len()).find_map(|j| t.labels[..j].iter().position(|l| *l == t.labels[j]).map(|i| (i, j)))
+    {
         let shape = cx.shape(t.v);
         cx.same_dim(&shape[i], &shape[j], "axes of one label")?;
         let mask = diagonal_mask(cx, &shape, i, j)?;
@@ -231,7 +243,8 @@ fn product(cx: Cx, mut terms: Vec<Term>, wanted: &[Label]) -> Res<Term> {
             None => x_free.push(*l),
         }
     }
-    let y_free: Vec<Label> = y.labels.iter().enumerate().filter(|(j, _)| !a.rhs.contains(j) && !a.rhs_batch.contains(j)).map(|(_, l)| *l).collect();
+    let y_free: Vec<Label> =
+        y.labels.iter().enumerate().filter(|(j, _)| !a.rhs.contains(j) && !a.rhs_batch.contains(j)).map(|(_, l)| *l).collect();
     let v = contract(cx, x.v, y.v, a)?;
     Ok(Term { v, labels: [batch, x_free, y_free].concat() })
 }

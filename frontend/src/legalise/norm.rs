@@ -24,7 +24,11 @@ pub fn fused_batch_norm(cx: Cx, v3: bool) -> Res {
         wanted.extend([mean, variance]);
     }
     for v in wanted {
-        cx.same_shape(&cx.shape(v), std::slice::from_ref(&d), "scale, offset, mean and variance must have one entry for each channel")?;
+        cx.same_shape(
+            &cx.shape(v),
+            std::slice::from_ref(&d),
+            "scale, offset, mean and variance must have one entry for each channel",
+        )?;
     }
     let elem = cx.elem(x);
     let stat = cx.elem(scale);
@@ -117,7 +121,11 @@ pub fn softmax_cross_entropy(cx: Cx) -> Res {
     let (x, labels) = (cx.x(0)?, cx.x(1)?);
     let shape = cx.broadcast_shape(&cx.shape(x), &cx.shape(labels))?;
     if shape.len() != 2 {
-        return Err(cx.invalid(format!("logits and labels must be broadcastable to a matrix: {:?} and {:?}", cx.shape(x), cx.shape(labels))));
+        return Err(cx.invalid(format!(
+            "logits and labels must be broadcastable to a matrix: {:?} and {:?}",
+            cx.shape(x),
+            cx.shape(labels)
+        )));
     }
     let (x, labels) = (cx.broadcast(x, &shape)?, cx.broadcast(labels, &shape)?);
     cross_entropy(cx, x, labels)

@@ -44,7 +44,9 @@ pub fn reshape(cx: Cx) -> Res {
     let x = cx.x(0)?;
     let shape_rank = cx.rank(cx.x(1)?);
     let mut to = cx.need_dims(1, "shape")?;
-    if shape_rank > 1 && cx.shape(cx.x(1)?).iter().filter(|d| !d.is_one()).count() > 0 || shape_rank == 0 && to != [Dim::from(-1)] && !to[0].is_one() {
+    if shape_rank > 1 && cx.shape(cx.x(1)?).iter().filter(|d| !d.is_one()).count() > 0
+        || shape_rank == 0 && to != [Dim::from(-1i64)] && !to[0].is_one()
+    {
         return Err(cx.invalid("shape must be a vector"));
     }
     let open: Vec<usize> = to.iter().enumerate().filter(|(_, d)| d.as_const() == Some(-1)).map(|(i, _)| i).collect();
@@ -216,7 +218,11 @@ pub fn lin_space(cx: Cx) -> Res {
 pub fn broadcast_to(cx: Cx) -> Res {
     let (x, to) = (cx.x(0)?, need_shape(cx, 1, "shape")?);
     if cx.rank(x) > to.len() {
-        return Err(cx.invalid(format!("Rank of input ({}) must be no greater than rank of output shape ({}).", cx.rank(x), to.len())));
+        return Err(cx.invalid(format!(
+            "Rank of input ({}) must be no greater than rank of output shape ({}).",
+            cx.rank(x),
+            to.len()
+        )));
     }
     Ok(vec![cx.broadcast(x, &to)?])
 }
@@ -256,7 +262,9 @@ pub fn transpose(cx: Cx) -> Res {
     let rank = cx.rank(x);
     let perm = cx.need_axes(1, rank, "perm")?;
     if perm.len() != rank {
-        return Err(cx.invalid(format!("transpose expects a vector of size {rank}. But input(1) is a vector of size {}", perm.len())));
+        return Err(
+            cx.invalid(format!("transpose expects a vector of size {rank}. But input(1) is a vector of size {}", perm.len()))
+        );
     }
     check_permutation(cx, &perm)?;
     Ok(vec![cx.transpose(x, &perm)?])
@@ -284,7 +292,12 @@ pub fn invert_permutation(cx: Cx) -> Res {
     let perm = cx.need_ints(0, "the permutation")?;
     let axes = perm
         .iter()
-        .map(|&p| usize::try_from(p).ok().filter(|&p| p < perm.len()).ok_or_else(|| cx.invalid(format!("{p} is not between 0 and {}", perm.len()))))
+        .map(|&p| {
+            usize::try_from(p)
+                .ok()
+                .filter(|&p| p < perm.len())
+                .ok_or_else(|| cx.invalid(format!("{p} is not between 0 and {}", perm.len())))
+        })
         .collect::<Res<Vec<_>>>()?;
     check_permutation(cx, &axes)?;
     let mut inverse = vec![Dim::ZERO; axes.len()];

@@ -11,7 +11,12 @@ pub fn slice(cx: Cx) -> Res {
     let shape = cx.shape(x);
     let (begin, mut size) = (cx.need_dims(1, "begin")?, cx.need_dims(2, "size")?);
     if begin.len() != shape.len() || size.len() != shape.len() {
-        return Err(cx.invalid(format!("Expected begin and size arguments to be 1-D tensors of size {}, but got {} and {}", shape.len(), begin.len(), size.len())));
+        return Err(cx.invalid(format!(
+            "Expected begin and size arguments to be 1-D tensors of size {}, but got {} and {}",
+            shape.len(),
+            begin.len(),
+            size.len()
+        )));
     }
     for i in 0..shape.len() {
         if size[i].as_const() == Some(-1) {
@@ -20,7 +25,10 @@ pub fn slice(cx: Cx) -> Res {
         let end = &begin[i] + &size[i];
         let bad = |d: &Dim| d.as_const().is_some_and(|c| c < 0);
         if bad(&begin[i]) || bad(&size[i]) || bad(&(&shape[i] - &end)) {
-            return Err(cx.invalid(format!("Expected begin[{i}] and size[{i}] to lie in [0, {}], but got {} and {}", shape[i], begin[i], size[i])));
+            return Err(cx.invalid(format!(
+                "Expected begin[{i}] and size[{i}] to lie in [0, {}], but got {} and {}",
+                shape[i], begin[i], size[i]
+            )));
         }
     }
     Ok(vec![cx.slice(x, begin, size, &[])?])
@@ -54,7 +62,9 @@ struct Spec {
 pub fn strided(cx: &NodeCx, shape: &[Dim], k: usize) -> Res<Strided> {
     let begin_v = cx.x(k)?;
     let n = match cx.shape(begin_v).as_slice() {
-        [n] => n.as_const().and_then(|n| usize::try_from(n).ok()).filter(|&n| n < 64).ok_or_else(|| cx.invalid("begin is too long"))?,
+        [n] => {
+            n.as_const().and_then(|n| usize::try_from(n).ok()).filter(|&n| n < 64).ok_or_else(|| cx.invalid("begin is too long"))?
+        }
         s => return Err(cx.invalid(format!("Expected begin, end, and strides to be 1D equal size tensors, but got shape {s:?}"))),
     };
     for j in 1..3 {
@@ -123,7 +133,7 @@ pub fn strided(cx: &NodeCx, shape: &[Dim], k: usize) -> Res<Strided> {
                 Some(b) => Ok(clamp_bound(b, d, stride)),
                 None => Err(cx.needs_value(cx.x(at)?, what)),
             };
-            let (first, last) = if stride > 0 { (Dim::ZERO, d.clone()) } else { (d - &Dim::ONE, Dim::from(-1)) };
+            let (first, last) = if stride > 0 { (Dim::ZERO, d.clone()) } else { (d - &Dim::ONE, Dim::from(-1i64)) };
             let b = take(&spec.begin[i], bit(begin_mask, i), first, "begin", k)?;
             let e = take(&spec.end[i], bit(end_mask, i), last, "end", k + 1)?;
             let span = if stride > 0 { &e - &b } else { &b - &e };
@@ -144,7 +154,7 @@ pub fn strided(cx: &NodeCx, shape: &[Dim], k: usize) -> Res<Strided> {
 fn clamp_bound(b: &Dim, d: &Dim, stride: i64) -> Dim {
     let negative = b.as_const().is_some_and(|c| c < 0) || b.sign() == Some(-1);
     let at = if negative { d + b } else { b.clone() };
-    let (low, high) = if stride > 0 { (Dim::ZERO, d.clone()) } else { (Dim::from(-1), d - &Dim::ONE) };
+    let (low, high) = if stride > 0 { (Dim::ZERO, d.clone()) } else { (Dim::from(-1i64), d - &Dim::ONE) };
     at.at_least(&low).at_most(&high)
 }
 
@@ -354,7 +364,11 @@ pub fn tile(cx: Cx) -> Res {
     let shape = cx.shape(x);
     let n = need_shape(cx, 1, "multiples")?;
     if n.len() != shape.len() {
-        return Err(cx.invalid(format!("Expected multiples argument to be a vector of length {} but got length {}", shape.len(), n.len())));
+        return Err(cx.invalid(format!(
+            "Expected multiples argument to be a vector of length {} but got length {}",
+            shape.len(),
+            n.len()
+        )));
     }
     // [n0, d0, n1, d1, ..] without the factors that are 1.
     let (mut from, mut to, mut out) = (Vec::new(), Vec::new(), Vec::new());
@@ -428,8 +442,11 @@ pub fn pad(cx: Cx, with_value: bool) -> Res {
 /// The [rank, 2] matrix of operand 1.
 fn paddings(cx: &NodeCx, x: V) -> Res<(Vec<Dim>, Vec<Dim>)> {
     let rank = cx.rank(x);
-    if cx.shape(cx.x(1)?) != [Dim::from(rank), Dim::from(2)] {
-        return Err(cx.invalid(format!("The first dimension of paddings must be the rank of inputs {rank}, got shape {:?}", cx.shape(cx.x(1)?))));
+    if cx.shape(cx.x(1)?) != [Dim::from(rank), Dim::from(2i64)] {
+        return Err(cx.invalid(format!(
+            "The first dimension of paddings must be the rank of inputs {rank}, got shape {:?}",
+            cx.shape(cx.x(1)?)
+        )));
     }
     let p = cx.need_dims(1, "paddings")?;
     if let Some(d) = p.iter().find(|d| d.as_const().is_some_and(|c| c < 0)) {

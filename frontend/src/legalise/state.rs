@@ -20,7 +20,9 @@ impl NodeCx<'_, '_> {
         let i = self.variable(k)?;
         match self.low.vars[i].place {
             Place::State(id) => Ok((id, i)),
-            Place::Constant(_) => Err(self.malformed(format!("variable \"{}\" is assigned, but was taken for a constant", self.low.vars[i].name))),
+            Place::Constant(_) => {
+                Err(self.malformed(format!("variable \"{}\" is assigned, but was taken for a constant", self.low.vars[i].name)))
+            }
         }
     }
 
@@ -118,7 +120,9 @@ pub fn resource_scatter(cx: Cx, kind: &str) -> Res {
     let i = cx.variable(0)?;
     let (x, indices, updates) = (cx.read(i)?, cx.x(1)?, cx.x(2)?);
     let shape = cx.shape(x);
-    let (rows, Some((_, inner))) = (cx.shape(indices), shape.split_first()) else { return Err(cx.invalid("the variable is a scalar")) };
+    let (rows, Some((_, inner))) = (cx.shape(indices), shape.split_first()) else {
+        return Err(cx.invalid("the variable is a scalar"));
+    };
     let updates = if cx.rank(updates) == 0 { cx.broadcast(updates, &[rows.as_slice(), inner].concat())? } else { updates };
     let tuples = cx.reshape(indices, &[rows.as_slice(), &[Dim::ONE]].concat())?;
     let handle = cx.x(0)?;
