@@ -20,7 +20,7 @@ pub const MAX_RANK: usize = 64;
 /// The rule that a function breaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
-    /// Names of functions, variables, parameters and results are there and unique.
+    /// Names of functions, variables, parameters and results are there and unique; symbols are identifiers.
     Names,
     /// Instructions, values and regions are linked as they say, each placed once.
     Structure,
@@ -197,12 +197,18 @@ impl Verifier<'_> {
     }
 
     fn check_syms(&mut self, node: &str, d: &Dim) {
-        let mut unbound = None;
+        let (mut unbound, mut strange) = (None, None);
         d.for_each_sym(&mut |s| {
+            if s.name().is_empty() || !s.name().chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.')) {
+                strange = Some(s.clone());
+            }
             if !self.syms.contains(s) {
                 unbound = Some(s.clone());
             }
         });
+        if let Some(s) = strange {
+            self.report(Rule::Names, node, format!("{s:?} is no name for a symbol: letters, digits, `_` and `.` only"));
+        }
         if let Some(s) = unbound {
             self.report(Rule::Symbols, node, format!("{s} has no value here: no parameter has it as a dimension"));
         }

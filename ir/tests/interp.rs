@@ -41,7 +41,7 @@ fn elementwise_ops_broadcast_and_round() {
 fn movement() {
     let x = counting(&[2, 3]);
     assert_eq!(
-        eval(Op::Transpose, Attrs::new().with("perm", vec![1usize, 0]), &[x.clone()]),
+        eval(Op::Transpose, Attrs::new().with("perm", vec![1usize, 0]), std::slice::from_ref(&x)),
         f32s(&[3, 2], &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0])
     );
     let pad = Attrs::new().with("low", dims(&[0, 1])).with("high", dims(&[1, 0]));

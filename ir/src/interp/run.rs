@@ -64,6 +64,29 @@ impl Frame {
     }
 }
 
+/// The values that an instruction and the regions inside it use.
+fn uses(f: &Func, i: Inst, out: &mut Vec<Value>) {
+    out.extend(&f.inst(i).operands);
+    for &r in &f.inst(i).regions {
+        out.extend(&f.region(r).results);
+        f.region(r).insts.iter().for_each(|&inner| uses(f, inner, out));
+    }
+}
+
+/// For each instruction of the body, the values that nothing needs after it.
+fn last_uses(f: &Func) -> HashMap<Inst, Vec<Value>> {
+    let mut last: HashMap<Value, Inst> = HashMap::new();
+    for &i in &f.region(f.body).insts {
+        let mut used = f.inst(i).results.clone();
+        uses(f, i, &mut used);
+        last.extend(used.into_iter().map(|v| (v, i)));
+    }
+    f.results().iter().for_each(|v| _ = last.remove(v));
+    let mut by_inst: HashMap<Inst, Vec<Value>> = HashMap::new();
+    last.into_iter().for_each(|(v, i)| by_inst.entry(i).or_default().push(v));
+    by_inst
+}
+
 fn truth(t: Option<&Tensor>) -> Result<bool, EvalError> {
     match t.filter(|t| t.elem() == Elem::Bool && t.rank() == 0) {
         Some(t) => Ok(t.bytes().first() == Some(&1)),
@@ -128,6 +151,7 @@ impl<'m> Interp<'m> {
         for (&p, t) in region.params.iter().zip(inputs) {
             frame.define(f, p, t)?;
         }
+        let mut last_uses = if r == f.body { last_uses(f) } else { HashMap::new() };
         for &i in &region.insts {
             let node = f.inst(i).loc.name();
             let located = |e: EvalError| if e.node.is_empty() { EvalError { node: node.to_owned(), ..e } } else { e };
@@ -138,6 +162,9 @@ impl<'m> Interp<'m> {
             }
             for (&v, t) in results.iter().zip(values) {
                 frame.define(f, v, t)?;
+            }
+            for v in last_uses.remove(&i).unwrap_or_default() {
+                frame.values.remove(&v);
             }
         }
         frame.get_all(&region.results)

@@ -22,6 +22,7 @@
 mod lexer;
 mod literal;
 mod parse;
+mod parse_type;
 mod print;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,18 @@
 //! Reading the text form. Any input gives a module or an error with its place; nothing is verified beyond names and syntax.
 
+use super::Resolver;
 use super::lexer::{At, Lexed, Token, lex};
-use super::{Reference, Resolver, literal};
 use crate::attr::{Attr, AttrKind, Attrs};
 use crate::dim::{Dim, Sym};
-use crate::elem::Elem;
 use crate::func::{Func, FuncId, Loc, Module, Region, Value, Var, VarId};
 use crate::op::{MANY, Op};
-use crate::tensor::{Tensor, element_count};
+use crate::tensor::Tensor;
 use crate::ty::Type;
 use std::collections::HashMap;
 use std::fmt;
 
 /// How deep regions and dimension expressions may nest.
-const MAX_DEPTH: usize = 48;
-/// Most terms of a dimension, and most factors of a term.
-const MAX_TERMS: usize = 64;
+pub(super) const MAX_DEPTH: usize = 48;
 /// Most bytes that the `splat` literals of a module may stand for.
 const MAX_SPLAT: usize = 1 << 28;
 
@@ -42,7 +39,7 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-type Parsed<T> = Result<T, ParseError>;
+pub(super) type Parsed<T> = Result<T, ParseError>;
 
 /// Parses a module whose constants are all written out.
 ///
@@ -95,16 +92,16 @@ pub fn parse_tensors(text: &str) -> Parsed<Vec<Tensor>> {
     Ok(out)
 }
 
-struct Parser<'t, 'r> {
-    tokens: Vec<Lexed<'t>>,
-    pos: usize,
-    resolver: Resolver<'r>,
+pub(super) struct Parser<'t, 'r> {
+    pub(super) tokens: Vec<Lexed<'t>>,
+    pub(super) pos: usize,
+    pub(super) resolver: Resolver<'r>,
     funcs: HashMap<String, FuncId>,
     vars: HashMap<String, VarId>,
     /// Values by name, the innermost region last.
     scopes: Vec<HashMap<String, Value>>,
     /// Bytes that `splat` literals may still make.
-    splat_left: usize,
+    pub(super) splat_left: usize,
 }
 
 /// The location that a value's name stands for: none if it is a number.
@@ -125,26 +122,26 @@ impl<'t, 'r> Parser<'t, 'r> {
         })
     }
 
-    fn peek(&self) -> &Token<'t> {
+    pub(super) fn peek(&self) -> &Token<'t> {
         &self.tokens[self.pos].token
     }
 
-    fn next(&mut self) -> Token<'t> {
+    pub(super) fn next(&mut self) -> Token<'t> {
         let token = self.tokens[self.pos].token.clone();
         self.pos = (self.pos + 1).min(self.tokens.len() - 1);
         token
     }
 
-    fn error(&self, message: impl Into<String>) -> ParseError {
+    pub(super) fn error(&self, message: impl Into<String>) -> ParseError {
         ParseError::new(self.tokens[self.pos].at, message)
     }
 
     /// An error at the token just taken.
-    fn error_before(&self, message: impl Into<String>) -> ParseError {
+    pub(super) fn error_before(&self, message: impl Into<String>) -> ParseError {
         ParseError::new(self.tokens[self.pos.saturating_sub(1)].at, message)
     }
 
-    fn eat(&mut self, c: char) -> bool {
+    pub(super) fn eat(&mut self, c: char) -> bool {
         let found = *self.peek() == Token::Punct(c);
         if found {
             self.next();
@@ -152,7 +149,7 @@ impl<'t, 'r> Parser<'t, 'r> {
         found
     }
 
-    fn expect(&mut self, c: char) -> Parsed<()> {
+    pub(super) fn expect(&mut self, c: char) -> Parsed<()> {
         if self.eat(c) { Ok(()) } else { Err(self.error(format!("expected {c:?}"))) }
     }
 
@@ -168,7 +165,7 @@ impl<'t, 'r> Parser<'t, 'r> {
         if self.eat_word(word) { Ok(()) } else { Err(self.error(format!("expected {word:?}"))) }
     }
 
-    fn word(&mut self) -> Parsed<&'t str> {
+    pub(super) fn word(&mut self) -> Parsed<&'t str> {
         match *self.peek() {
             Token::Word(w) => {
                 self.next();
@@ -178,7 +175,7 @@ impl<'t, 'r> Parser<'t, 'r> {
         }
     }
 
-    fn global(&mut self) -> Parsed<String> {
+    pub(super) fn global(&mut self) -> Parsed<String> {
         match self.next() {
             Token::Global(n) => Ok(n),
             _ => Err(self.error_before("expected a name with @")),
@@ -192,7 +189,7 @@ impl<'t, 'r> Parser<'t, 'r> {
         }
     }
 
-    fn string(&mut self) -> Parsed<String> {
+    pub(super) fn string(&mut self) -> Parsed<String> {
         match self.next() {
             Token::Str(s) => String::from_utf8(s).map_err(|_| self.error_before("the string is not UTF-8")),
             _ => Err(self.error_before("expected a string")),
@@ -200,7 +197,7 @@ impl<'t, 'r> Parser<'t, 'r> {
     }
 
     /// Items up to `close`, separated by commas.
-    fn list<T>(&mut self, close: char, mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+    pub(super) fn list<T>(&mut self, close: char, mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
         let mut out = Vec::new();
         if self.eat(close) {
             return Ok(out);
@@ -488,178 +485,5 @@ impl<'t, 'r> Parser<'t, 'r> {
                 Attr::Var(*self.vars.get(&name).ok_or_else(|| self.error_before(format!("no variable {name:?}")))?)
             }
         })
-    }
-
-    /// A number with its sign, or a word, as text.
-    fn signed(&mut self) -> Parsed<String> {
-        let sign = if self.eat('-') { "-" } else { "" };
-        match self.next() {
-            Token::Number(n) => Ok(format!("{sign}{n}")),
-            Token::Word(w) => Ok(format!("{sign}{w}")),
-            _ => Err(self.error_before("expected a number")),
-        }
-    }
-
-    fn int(&mut self) -> Parsed<i64> {
-        let text = self.signed()?;
-        text.parse().map_err(|_| self.error_before(format!("{text} is no 64-bit integer")))
-    }
-
-    fn elem(&mut self) -> Parsed<Elem> {
-        let word = self.word()?;
-        word.parse().map_err(|()| self.error_before(format!("no element type {word:?}")))
-    }
-
-    fn ty(&mut self) -> Parsed<Type> {
-        let elem = self.elem()?;
-        self.expect('[')?;
-        Ok(Type::new(elem, self.list(']', |p| p.dim(0))?))
-    }
-
-    fn dim(&mut self, depth: usize) -> Parsed<Dim> {
-        if depth > MAX_DEPTH {
-            return Err(self.error("a dimension nests too deep"));
-        }
-        let mut negative = self.eat('-');
-        let mut sum = Dim::ZERO;
-        loop {
-            let product = self.product(depth, negative)?;
-            sum = &sum + &product;
-            self.check_size(&sum)?;
-            negative = match self.peek() {
-                Token::Punct('+') => false,
-                Token::Punct('-') => true,
-                _ => return Ok(sum),
-            };
-            self.next();
-        }
-    }
-
-    fn check_size(&self, d: &Dim) -> Parsed<()> {
-        if d.terms().len() > MAX_TERMS || d.terms().iter().any(|t| t.atoms.len() > MAX_TERMS) {
-            return Err(self.error_before("a dimension has too many terms"));
-        }
-        Ok(())
-    }
-
-    fn product(&mut self, depth: usize, negative: bool) -> Parsed<Dim> {
-        let mut product = self.factor(depth, negative)?;
-        while self.eat('*') {
-            product = &product * &self.factor(depth, false)?;
-            self.check_size(&product)?;
-        }
-        Ok(product)
-    }
-
-    fn factor(&mut self, depth: usize, negative: bool) -> Parsed<Dim> {
-        let d = match self.next() {
-            Token::Number(n) => {
-                let text = if negative { format!("-{n}") } else { n.to_owned() };
-                let v: i64 = text.parse().map_err(|_| self.error_before(format!("{text} is no 64-bit integer")))?;
-                return Ok(Dim::from(v));
-            }
-            Token::Sym(s) => Dim::sym(Sym::new(s)),
-            Token::Punct('(') => {
-                let d = self.dim(depth + 1)?;
-                self.expect(')')?;
-                d
-            }
-            Token::Word(f @ ("floordiv" | "mod" | "min" | "max")) => {
-                self.expect('(')?;
-                let a = self.dim(depth + 1)?;
-                self.expect(',')?;
-                let b = self.dim(depth + 1)?;
-                self.expect(')')?;
-                match f {
-                    "floordiv" => a.floor_div(&b),
-                    "mod" => a.rem(&b),
-                    "min" => a.at_most(&b),
-                    _ => a.at_least(&b),
-                }
-            }
-            _ => return Err(self.error_before("expected a dimension")),
-        };
-        Ok(if negative { &Dim::ZERO - &d } else { d })
-    }
-
-    /// A constant tensor: `<f32[2] [1.0, 2.0]>`.
-    fn tensor(&mut self) -> Parsed<Tensor> {
-        self.expect('<')?;
-        let at = self.tokens[self.pos].at;
-        let ty = self.ty()?;
-        let error = |m: &str| ParseError::new(at, m);
-        let shape = ty.const_shape().ok_or_else(|| error("a constant has a constant shape"))?;
-        let count = element_count(&shape).ok_or_else(|| error("a constant of this shape is too large"))?;
-        let found = match *self.peek() {
-            Token::Word("elided") => {
-                self.next();
-                let text = self.signed()?;
-                let hash = text.strip_prefix("0x").and_then(|h| u64::from_str_radix(h, 16).ok());
-                let hash = hash.ok_or_else(|| self.error_before("expected a hash"))?;
-                let t = (self.resolver)(Reference::Elided { ty: &ty, hash });
-                Some(t.ok_or_else(|| error("the text leaves this constant out; write constants out in full to parse it back"))?)
-            }
-            Token::Word("file") => {
-                self.next();
-                let name = self.string()?;
-                let at = self.global()?;
-                let offset = at.parse().map_err(|_| self.error_before("expected a byte offset"))?;
-                let t = (self.resolver)(Reference::File { ty: &ty, name: &name, offset });
-                Some(t.ok_or_else(|| error("the file of this constant is not at hand"))?)
-            }
-            Token::Word("hex") => {
-                self.next();
-                let digits = match self.next() {
-                    Token::Str(s) => s,
-                    _ => return Err(self.error_before("expected a string of hexadecimal digits")),
-                };
-                let (pairs, rest) = digits.as_chunks::<2>();
-                let nibble = |d: u8| (d as char).to_digit(16).map(|d| d as u8);
-                let bytes: Option<Vec<u8>> = pairs.iter().map(|[a, b]| Some(nibble(*a)? << 4 | nibble(*b)?)).collect();
-                bytes.filter(|_| rest.is_empty()).and_then(|b| Tensor::from_bytes(ty.elem, shape.clone(), b))
-            }
-            Token::Word("splat") => {
-                self.next();
-                let bytes = self.element(ty.elem)?;
-                let left = count.checked_mul(bytes.len()).and_then(|n| self.splat_left.checked_sub(n));
-                self.splat_left = left.ok_or_else(|| error("a constant of this shape is too large"))?;
-                Tensor::from_bytes(ty.elem, shape.clone(), bytes.repeat(count))
-            }
-            Token::Punct('[') => {
-                self.next();
-                self.elements(ty.elem, &shape)?
-            }
-            _ if ty.elem == Elem::Str => {
-                let s = self.bytes()?;
-                Tensor::from_strings(&shape, vec![s.into()])
-            }
-            _ => Tensor::from_bytes(ty.elem, shape.clone(), self.element(ty.elem)?),
-        };
-        self.expect('>')?;
-        match found {
-            Some(t) if t.ty() == ty => Ok(t),
-            _ => Err(error("the elements do not fill the shape")),
-        }
-    }
-
-    fn bytes(&mut self) -> Parsed<Vec<u8>> {
-        match self.next() {
-            Token::Str(s) => Ok(s),
-            _ => Err(self.error_before("expected a string")),
-        }
-    }
-
-    fn elements(&mut self, elem: Elem, shape: &[usize]) -> Parsed<Option<Tensor>> {
-        if elem == Elem::Str {
-            let v = self.list(']', |p| p.bytes().map(Vec::into_boxed_slice))?;
-            return Ok(Tensor::from_strings(shape, v));
-        }
-        let v = self.list(']', |p| p.element(elem))?.concat();
-        Ok(Tensor::from_bytes(elem, shape.to_vec(), v))
-    }
-
-    fn element(&mut self, elem: Elem) -> Parsed<Vec<u8>> {
-        let text = self.signed()?;
-        literal::element(elem, &text).ok_or_else(|| self.error_before(format!("{text} is no {elem}")))
     }
 }
