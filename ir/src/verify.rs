@@ -86,6 +86,15 @@ impl fmt::Display for VerifyError {
 
 impl std::error::Error for VerifyError {}
 
+/// Checks a module.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn verify(m: &Module) -> Result<(), Vec<VerifyError>> {
+    let errors = module(m);
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
 /// Everything that is wrong with a module; nothing if it is right.
 pub fn module(m: &Module) -> Vec<VerifyError> {
     let mut errors = Vec::new();
