@@ -243,8 +243,8 @@ impl Bench {
         self.report(&name, 2.0 * (out * out * k * k * c) as f64, 4.0 * (h * h * c + out * out * c) as f64, t);
     }
 
-    fn attention(&mut self, heads: usize, t: usize, d: usize) {
-        let name = format!("attention {heads}x{t}x{d}");
+    fn attention(&mut self, heads: usize, rows: usize, t: usize, d: usize) {
+        let name = format!("attention {heads}x{rows}x{t}x{d}");
         if !self.wants(&name) {
             return;
         }
@@ -254,11 +254,11 @@ impl Bench {
         let mut args: AttentionArgs = unsafe { core::mem::zeroed() };
         (args.q, args.k, args.v) = (qkv.at(), qkv.at().wrapping_add(heads * d), qkv.at().wrapping_add(2 * heads * d));
         (args.mask, args.out, args.batch, args.heads) = (mask.as_ptr(), out.at_mut(), 1, heads as i64);
-        (args.t_q, args.t_k, args.d, args.scale) = (t as i64, t as i64, d_, 0.125);
+        (args.t_q, args.t_k, args.d, args.scale) = (rows as i64, t as i64, d_, 0.125);
         (args.q_head, args.q_time, args.k_head, args.k_time) = (d_, wide, d_, wide);
         (args.v_head, args.v_time, args.out_head, args.out_time) = (d_, wide, d_, heads as i64 * d_);
         let t_ = self.time(gc_attention_f32, &args);
-        self.report(&name, 4.0 * (heads * t * t * d) as f64, 4.0 * (4 * t * heads * d) as f64, t_);
+        self.report(&name, 4.0 * (heads * rows * t * d) as f64, 4.0 * (2 * t * heads * d) as f64, t_);
     }
 
     fn pack(&mut self, k: usize, n: usize, transposed: bool) {
@@ -299,10 +299,11 @@ fn main() {
         b.pack(2304, 256, transposed);
         b.pack(768, 3072, transposed);
     }
-    b.attention(12, 128, 64);
-    b.attention(12, 512, 64);
-    b.attention(12, 128, 32);
-    b.attention(12, 64, 64);
+    b.attention(12, 128, 128, 64);
+    b.attention(12, 512, 512, 64);
+    b.attention(12, 128, 128, 32);
+    b.attention(12, 64, 64, 64);
+    b.attention(12, 1, 512, 64);
     b.conv(224, 3, 64, 7, 2);
     for (h, c) in [(56, 64), (28, 128), (14, 256), (7, 512)] {
         b.conv(h, c, c, 3, 1);

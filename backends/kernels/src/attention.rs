@@ -1,10 +1,13 @@
 //! `gc_attention_f32`: the scores of a few query rows at a time stay in the first-level cache.
 //!
-//! Keys are packed transposed and scaled, values as they are, per head and as many as scratch holds. Where that is not all of them,
+//! Keys are packed transposed and scaled, values as they are, per head and as many as scratch holds; with a few query rows both are
+//! read in place. Where that is not all of them,
 //! each row keeps its running maximum and sum, and the output is rescaled when a later block raises the maximum.
 
 use crate::epilogue::{Epilogue, exp};
+use crate::matrix::dot::dots;
 use crate::matrix::gemm::{or, sizes};
+use crate::matrix::gemv;
 use crate::matrix::product::{Product, row_tiles};
 use crate::matrix::simd::{Portable, Simd};
 use crate::pack::{pack_raw, panels};
@@ -20,6 +23,8 @@ pub(crate) const SYMBOLS: &[Symbol] = symbol_list![gc_attention_f32];
 const NR: usize = 32;
 /// Query rows whose scores are computed at once.
 const ROWS: usize = 14;
+/// Most query rows for which keys and values are read in place.
+const FEW_ROWS: usize = 4;
 /// Query rows that keep their state over blocks of keys.
 const SEGMENT: usize = 2048;
 /// Floats of scratch for packed keys and values, and for scores.
@@ -44,6 +49,8 @@ struct Head {
     d: usize,
     d_v: usize,
     scale: f32,
+    /// So few query rows in all that keys and values are not worth packing.
+    few: bool,
 }
 
 /// What a row knows of the keys seen so far.
@@ -103,6 +110,7 @@ unsafe fn run(ctx: &Ctx, g: &AttentionArgs) -> Option<()> {
                 d,
                 d_v,
                 scale: if g.scale == 0.0 { 1.0 } else { g.scale as f32 },
+                few: t_q <= FEW_ROWS,
             };
             let (mut row, end) = (t_q * part / parts, t_q * (part + 1) / parts);
             while row < end {
@@ -137,8 +145,14 @@ impl Head {
             // SAFETY: a block of keys and values fits into the packed part of scratch, its scores into theirs, `count` states into
             // theirs; rows are those of the operands.
             unsafe {
-                pack_raw(keys, self.k.add(t0 * self.k_time), d, t, 1, self.k_time as isize, NR, 0..panels(t, NR), self.scale);
-                pack_raw(values, self.v.add(t0 * self.v_time), t, d_v, self.v_time as isize, 1, NR, 0..panels(d_v, NR), 1.0);
+                let (v, v_time) = (self.v.add(t0 * self.v_time), self.v_time);
+                let k = self.k.add(t0 * self.k_time);
+                // Panels of values that are read in place: whole ones, for microkernels read whole vectors.
+                let in_place = if self.few { d_v / NR } else { 0 };
+                if !self.few {
+                    pack_raw(keys, k, d, t, 1, self.k_time as isize, NR, 0..panels(t, NR), self.scale);
+                }
+                pack_raw(values, v, t, d_v, v_time as isize, 1, NR, in_place..panels(d_v, NR), 1.0);
                 for (r, rows) in row_tiles(count, ROWS) {
                     let row = first + r;
                     let product = Product {
@@ -158,7 +172,13 @@ impl Head {
                         last: false,
                         epilogue: Epilogue::NONE,
                     };
-                    product.multiply(rows, 0..panels(t, NR));
+                    if self.few {
+                        for i in 0..rows {
+                            dots(product.a.add(i * self.q_time), k, self.k_time as isize, d, t, self.scale, scores.add(i * lds));
+                        }
+                    } else {
+                        product.multiply(rows, 0..panels(t, NR));
+                    }
                     let out = self.out.add(row * self.out_time);
                     for i in 0..rows {
                         let mask = if self.mask.is_null() { null() } else { self.mask.add((row + i) * self.mask_row + t0) };
@@ -175,7 +195,7 @@ impl Head {
                         a: scores,
                         lda: lds,
                         steps: t,
-                        b: values,
+                        b: values.wrapping_sub(in_place * t * NR),
                         panel_stride: t * NR,
                         c: out,
                         ldc: self.out_time,
@@ -183,7 +203,15 @@ impl Head {
                         accumulate: !start,
                         ..product
                     };
-                    product.multiply(rows, 0..panels(d_v, NR));
+                    product.multiply(rows, in_place..panels(d_v, NR));
+                    if in_place > 0 {
+                        let product = Product { b: v, ldb: v_time, panel_stride: NR, ..product };
+                        if rows <= gemv::MAX_ROWS && start {
+                            gemv::multiply(&product, rows, 0..in_place);
+                        } else {
+                            product.multiply(rows, 0..in_place);
+                        }
+                    }
                     if last {
                         for i in 0..rows {
                             (finish.scale)(out.add(i * self.out_time), d_v, 1.0 / (*states.add(r + i)).sum);

@@ -1,5 +1,6 @@
 //! Matrix products.
 
+pub mod dot;
 pub mod gemm;
 pub mod gemv;
 pub mod matmul;

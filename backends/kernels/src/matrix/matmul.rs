@@ -1,8 +1,9 @@
 //! `gc_matmul_f32`: products whose operands both come from memory as they are.
 //!
 //! Blocks of `b` are packed into scratch, of `a` only where its rows are not contiguous. With a few rows packing would cost as much
-//! as the product, so there whole panels of a row-major `b` are read in place.
+//! as the product, so there whole panels of a row-major `b` are read in place, and columns of a transposed one multiplied one by one.
 
+use super::dot::dots;
 use super::gemm::{or, sizes};
 use super::gemv;
 use super::product::{Product, Split, row_tiles};
@@ -118,6 +119,10 @@ fn collapse(g: &MatmulArgs, batch: [usize; 3]) -> MatmulArgs {
 impl Matmul {
     /// Computes rows `0..m` of the panels.
     unsafe fn part(&self, m: usize, panels: Range<usize>, scratch: *mut f32) {
+        if m <= FEW_ROWS && self.b_row == 1 && self.b_col != 1 && self.a_col == 1 && self.c_col == 1 {
+            // SAFETY: by the contract.
+            return unsafe { self.by_dots(m, panels) };
+        }
         let in_place = m <= FEW_ROWS && self.b_col == 1 && self.a_col == 1 && self.c_col == 1 && self.alpha == 1.0;
         let (in_place, packed) = if in_place && self.b_row > 0 && self.a_row >= 0 && self.c_row >= 0 {
             let whole = (self.n / self.nr).clamp(panels.start, panels.end);
@@ -137,6 +142,25 @@ impl Matmul {
             }
             if !packed.is_empty() {
                 self.packed(m, packed, scratch);
+            }
+        }
+    }
+
+    /// The panels' columns as scalar products with the columns of `b`, which are contiguous.
+    unsafe fn by_dots(&self, m: usize, panels: Range<usize>) {
+        let mut sums = [0f32; 64];
+        for p in panels {
+            let col = p * self.nr;
+            let cols = self.nr.min(self.n - col);
+            for i in 0..m {
+                // SAFETY: rows of `a` and `c`, columns of `b`; a panel is at most as wide as `sums`.
+                unsafe {
+                    let a = self.a.offset(i as isize * self.a_row);
+                    let b = self.b.offset(col as isize * self.b_col);
+                    dots(a, b, self.b_col, self.k, cols, self.alpha, sums.as_mut_ptr());
+                    let c = self.c.offset(i as isize * self.c_row).add(col);
+                    finish_rows(&self.epilogue.at(i, col), sums.as_ptr(), cols, 1, cols, c, cols);
+                }
             }
         }
     }
