@@ -31,7 +31,7 @@ fn step(b: &mut Builder, values: &[Value], (op, which, other, extra): (u8, u8, u
             let op = [Op::Add, Op::Mul, Op::Sub, Op::Max, Op::Min][which as usize % 5];
             if other.is_multiple_of(2) { b.bin(op, x, c).ok() } else { b.bin(op, c, x).ok() }
         }
-        7 | 8 | 9 => {
+        7..=9 => {
             let mut perm: Vec<usize> = (0..rank).collect();
             perm.rotate_left(axis);
             if other.is_multiple_of(2) && rank > 1 {

@@ -244,7 +244,8 @@ fn transformer_layer() {
         want.extend(mask);
         want.extend(["attention", "contract", "layer_norm", "contract", "contract"]);
         let (mut a, mut b) = (heavy.clone(), want.clone());
-        (a.sort_unstable(), b.sort_unstable());
+        a.sort_unstable();
+        b.sort_unstable();
         assert_eq!(a, b, "{heavy:?}");
     }
 }
