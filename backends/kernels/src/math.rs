@@ -11,7 +11,7 @@ pub mod vector;
 mod x86;
 
 pub use functions::*;
-pub(crate) use strips::SYMBOLS;
+pub use strips::*;
 
 #[cfg(test)]
 mod tests;

@@ -65,7 +65,8 @@ pub unsafe extern "C" fn gc_gather(ctx: *const Ctx, args: *const GatherArgs) -> 
         for i in 0..batch * count {
             // SAFETY: `batch * count` indices.
             let v = unsafe { indices.get(i) };
-            if v < 0 || v as usize >= axis {
+            // Negative indices are large as `usize`.
+            if v as usize >= axis {
                 // SAFETY: the caller's contract.
                 return unsafe { out_of_range(ctx, v, axis) };
             }
@@ -74,29 +75,26 @@ pub unsafe extern "C" fn gc_gather(ctx: *const Ctx, args: *const GatherArgs) -> 
     let slice = size(a.inner) * size(a.size);
     unsafe fn go<T: Copy>(ctx: &Ctx, a: &GatherArgs, indices: Indices, outer: usize, axis: usize, count: usize, slice: usize) {
         let (x, y) = (Shared(a.x.cast_mut()), Shared(a.y));
-        let items = size(a.batch) * outer * count;
         // SAFETY: indices are below `axis` or skipped; items write disjoint slices.
         unsafe {
-            split(ctx, items, slice / 8 + 4, |range| {
-                let mut line = range.start / count;
-                let mut i = range.start % count;
-                for item in range {
-                    let v = indices.get(line / outer * count + i);
-                    let to = y.at(item * slice);
-                    if v < 0 || v as usize >= axis {
-                        core::ptr::write_bytes(to, 0, slice);
-                    } else {
-                        let from = x.at((line * axis + v as usize) * slice);
-                        if slice == size_of::<T>() {
-                            to.cast::<T>().write_unaligned(from.cast::<T>().read_unaligned());
+            split(ctx, size(a.batch) * outer * count, slice / 8 + 4, |range| {
+                let mut item = range.start;
+                while item < range.end {
+                    // Items of one line of `x`.
+                    let (line, first) = (item / count, item % count);
+                    let run = (count - first).min(range.end - item);
+                    let (x, indices_at) = (x.at(line * axis * slice), line / outer * count + first);
+                    for i in 0..run {
+                        let (v, to) = (indices.get(indices_at + i) as usize, y.at((item + i) * slice));
+                        if v >= axis {
+                            core::ptr::write_bytes(to, 0, slice);
+                        } else if slice == size_of::<T>() {
+                            to.cast::<T>().write_unaligned(x.cast::<T>().add(v).read_unaligned());
                         } else {
-                            copy_bytes(from, to, slice);
+                            copy_bytes(x.add(v * slice), to, slice);
                         }
                     }
-                    i += 1;
-                    if i == count {
-                        (i, line) = (0, line + 1);
-                    }
+                    item += run;
                 }
             });
         }
@@ -125,7 +123,7 @@ impl Tuples {
         for (j, &extent) in self.extents[..self.depth].iter().enumerate() {
             // SAFETY: the caller's contract.
             let v = unsafe { self.indices.get(i * self.depth + j) };
-            if v < 0 || v as usize >= extent {
+            if v as usize >= extent {
                 return Err((v, extent));
             }
             at = at * extent + v as usize;

@@ -123,8 +123,8 @@ fn best<T: Copy, I: Index, F: Fn(T, T) -> Ordering>(x: &[T], mut heap: Heap<T, I
     if k == 0 {
         return;
     }
-    for i in 0..k {
-        heap.put(i, (x[i], I::of(i)));
+    for (i, &v) in x.iter().enumerate().take(k) {
+        heap.put(i, (v, I::of(i)));
     }
     for i in (0..k / 2).rev() {
         let e = heap.at(i);

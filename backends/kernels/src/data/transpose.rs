@@ -98,6 +98,14 @@ unsafe fn tile<T: Copy>(x: *const T, from: isize, y: *mut T, to: isize, height: 
 unsafe fn plain<T: Copy>(x: *const T, from: isize, y: *mut T, to: isize, height: usize, width: usize) {
     // SAFETY: the caller's contract.
     unsafe {
+        if height < 8 {
+            for c in 0..width {
+                for r in 0..height {
+                    *y.offset(c as isize * to).add(r) = *x.offset(r as isize * from).add(c);
+                }
+            }
+            return;
+        }
         for c0 in (0..width).step_by(8) {
             for r in 0..height {
                 for c in c0..width.min(c0 + 8) {
@@ -112,32 +120,47 @@ unsafe fn plain<T: Copy>(x: *const T, from: isize, y: *mut T, to: isize, height:
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 unsafe fn tile_of_words(x: *const f32, from: isize, y: *mut f32, to: isize, height: usize, width: usize) {
-    use core::arch::x86_64::*;
     let (h, w) = (height - height % 8, width - width % 8);
     // SAFETY: the caller's contract.
     unsafe {
-        for c in (0..w).step_by(8) {
-            for r in (0..h).step_by(8) {
-                let x = x.offset(r as isize * from).add(c);
-                let y = y.offset(c as isize * to).add(r);
-                // Lines i and i + 4 side by side, so that only 4x4 blocks are left to transpose.
-                let line = |i: isize, half: usize| {
-                    let low = _mm256_castps128_ps256(_mm_loadu_ps(x.offset(i * from).add(half)));
-                    _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(x.offset((i + 4) * from).add(half)))
-                };
-                for half in [0usize, 4] {
-                    let [a, b, c, d] = [line(0, half), line(1, half), line(2, half), line(3, half)];
-                    let (ab, ab2) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-                    let (cd, cd2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-                    let y = y.offset(half as isize * to);
-                    _mm256_storeu_ps(y, _mm256_shuffle_ps::<0x44>(ab, cd));
-                    _mm256_storeu_ps(y.offset(to), _mm256_shuffle_ps::<0xee>(ab, cd));
-                    _mm256_storeu_ps(y.offset(2 * to), _mm256_shuffle_ps::<0x44>(ab2, cd2));
-                    _mm256_storeu_ps(y.offset(3 * to), _mm256_shuffle_ps::<0xee>(ab2, cd2));
+        // Sixteen by sixteen, so that whole cache lines are read at once, and lines of the result are written along.
+        for c16 in (0..w).step_by(16) {
+            for r16 in (0..h).step_by(16) {
+                for r in (r16..h.min(r16 + 16)).step_by(8) {
+                    for c in (c16..w.min(c16 + 16)).step_by(8) {
+                        transpose_8x8(x.offset(r as isize * from).add(c), from, y.offset(c as isize * to).add(r), to);
+                    }
                 }
             }
         }
         plain(x.add(w), from, y.offset(w as isize * to), to, height, width - w);
         plain(x.offset(h as isize * from), from, y.add(h), to, height - h, w);
+    }
+}
+
+/// # Safety
+/// Eight lines of eight elements at `x` and at `y`.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_8x8(x: *const f32, from: isize, y: *mut f32, to: isize) {
+    use core::arch::x86_64::*;
+    // SAFETY: the caller's contract.
+    unsafe {
+        // Lines i and i + 4 side by side, so that only 4x4 blocks are left to transpose.
+        let line = |i: isize, half: usize| {
+            let low = _mm256_castps128_ps256(_mm_loadu_ps(x.offset(i * from).add(half)));
+            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(x.offset((i + 4) * from).add(half)))
+        };
+        for half in [0usize, 4] {
+            let [a, b, c, d] = [line(0, half), line(1, half), line(2, half), line(3, half)];
+            let (ab, ab2) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (cd, cd2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let y = y.offset(half as isize * to);
+            _mm256_storeu_ps(y, _mm256_shuffle_ps::<0x44>(ab, cd));
+            _mm256_storeu_ps(y.offset(to), _mm256_shuffle_ps::<0xee>(ab, cd));
+            _mm256_storeu_ps(y.offset(2 * to), _mm256_shuffle_ps::<0x44>(ab2, cd2));
+            _mm256_storeu_ps(y.offset(3 * to), _mm256_shuffle_ps::<0xee>(ab2, cd2));
+        }
     }
 }

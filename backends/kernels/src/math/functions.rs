@@ -16,7 +16,7 @@ pub fn polynomial<V: Vector, const N: usize>(x: V, coefficients: [f32; N]) -> V 
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
 /// `ln 2` in two parts, the first of ten bits, so that its product with an exponent is exact.
-const LN2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
 /// `x = n ln 2 + r`; returns `n` and `exp(r) - 1`.
 #[inline(always)]

@@ -7,36 +7,21 @@ use super::functions as f;
 use super::vector::{Vector, by_tier};
 use crate::Symbol;
 
-/// # Safety
-/// `n` elements at `x` and at `y`, equal or disjoint.
-#[inline(always)]
-unsafe fn unary<V: Vector>(x: *const f32, y: *mut f32, n: usize, f: impl Fn(V) -> V) {
-    let whole = n - n % V::LANES;
-    // SAFETY: indices stay below `n`.
-    unsafe {
-        for i in (0..whole).step_by(V::LANES) {
-            f(V::load(x.add(i))).store(y.add(i));
+/// The body of a strip of `$f`. (A function that takes `$f` would call it through a shim, which has no target features and is not
+/// inlined.)
+macro_rules! strip_body {
+    ($f:path, $z:ident, $n:ident, $($x:ident),*) => {
+        let whole = $n - $n % V::LANES;
+        // SAFETY: indices stay below `n`.
+        unsafe {
+            for i in (0..whole).step_by(V::LANES) {
+                $f($(V::load($x.add(i))),*).store($z.add(i));
+            }
+            if whole < $n {
+                $f($(V::load_n($x.add(whole), $n - whole)),*).store_n($z.add(whole), $n - whole);
+            }
         }
-        if whole < n {
-            f(V::load_n(x.add(whole), n - whole)).store_n(y.add(whole), n - whole);
-        }
-    }
-}
-
-/// # Safety
-/// `n` elements at `x`, `y` and `z`; `z` equal to an operand or disjoint.
-#[inline(always)]
-unsafe fn binary<V: Vector>(x: *const f32, y: *const f32, z: *mut f32, n: usize, f: impl Fn(V, V) -> V) {
-    let whole = n - n % V::LANES;
-    // SAFETY: indices stay below `n`.
-    unsafe {
-        for i in (0..whole).step_by(V::LANES) {
-            f(V::load(x.add(i)), V::load(y.add(i))).store(z.add(i));
-        }
-        if whole < n {
-            f(V::load_n(x.add(whole), n - whole), V::load_n(y.add(whole), n - whole)).store_n(z.add(whole), n - whole);
-        }
-    }
+    };
 }
 
 macro_rules! strips {
@@ -48,15 +33,13 @@ macro_rules! strips {
             $(
                 #[inline(always)]
                 pub unsafe fn $vf<V: Vector>(x: *const f32, y: *mut f32, n: usize) {
-                    // SAFETY: the caller's contract.
-                    unsafe { unary::<V>(x, y, n, f::$vf::<V>) }
+                    strip_body!(f::$vf, y, n, x);
                 }
             )*
             $(
                 #[inline(always)]
                 pub unsafe fn $bf<V: Vector>(x: *const f32, y: *const f32, z: *mut f32, n: usize) {
-                    // SAFETY: the caller's contract.
-                    unsafe { binary::<V>(x, y, z, n, f::$bf::<V>) }
+                    strip_body!(f::$bf, z, n, x, y);
                 }
             )*
         }

@@ -3,8 +3,9 @@
 use crate::math::vector::Vector;
 use core::marker::PhantomData;
 use graphc_abi::args::rows::reduce as kind;
+use half::{bf16, f16};
 
-/// Elements of one type under one kind of reduction.
+/// Elements of one type under one kind of accumulation: SUM, SUM_SQUARES, PROD, MAX or MIN.
 ///
 /// `Group` is `LANES` partial results side by side.
 pub(super) trait Fold: 'static {
@@ -13,6 +14,8 @@ pub(super) trait Fold: 'static {
     type Partial: Copy + 'static;
     type Group: Copy;
     const LANES: usize;
+    /// True for groups that are registers, of which a kernel is to have several at work.
+    const SIMD: bool;
     /// # Safety
     /// The processor has what `Group` needs; the same holds for all methods.
     unsafe fn identity() -> Self::Group;
@@ -35,9 +38,11 @@ pub(super) trait Fold: 'static {
     /// # Safety
     /// `LANES` places at `p`.
     unsafe fn store(a: Self::Group, p: *mut Self::Partial);
+    fn identity_one() -> Self::Partial;
+    fn lift_one(x: Self::Element) -> Self::Partial;
     fn combine_one(a: Self::Partial, b: Self::Partial) -> Self::Partial;
-    /// The result for partial result `a` of `count` elements.
-    fn finish(a: Self::Partial, count: usize) -> Self::Element;
+    /// The result of `kind` for partial result `a` of `count` elements.
+    fn finish(kind: i64, a: Self::Partial, count: usize) -> Self::Element;
 }
 
 /// A type that can be reduced: how it is accumulated.
@@ -195,34 +200,43 @@ macro_rules! own_partial {
 }
 own_partial!(f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, Complex<f32>, Complex<f64>);
 
-macro_rules! half_element {
-    ($($t:ty),*) => {$(
-        impl Element for $t {
-            type Partial = f32;
-            #[inline(always)]
-            fn lift(self) -> f32 {
-                self.to_f32()
-            }
-            #[inline(always)]
-            fn lower(p: f32) -> Self {
-                <$t>::from_f32(p)
-            }
-        }
-    )*};
+impl Element for bf16 {
+    type Partial = f32;
+    #[inline(always)]
+    fn lift(self) -> f32 {
+        f32::from_bits((self.to_bits() as u32) << 16)
+    }
+    fn lower(p: f32) -> Self {
+        bf16::from_f32(p)
+    }
 }
-half_element!(half::f16, half::bf16);
+
+impl Element for f16 {
+    type Partial = f32;
+    #[inline(always)]
+    fn lift(self) -> f32 {
+        // The magnitude's bits moved to their places in an f32 are 2^-112 times the value, also where it is subnormal.
+        let (sign, magnitude) = ((self.to_bits() as u32 & 0x8000) << 16, self.to_bits() as u32 & 0x7fff);
+        let value = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
+        let special = if magnitude >= 0x7c00 { 0x7f80_0000 } else { 0 };
+        f32::from_bits(value.to_bits() | special | sign)
+    }
+    fn lower(p: f32) -> Self {
+        f16::from_f32(p)
+    }
+}
 
 /// `lift` of kind `KIND`, of an element.
 #[inline(always)]
 fn lift<T: Element, const KIND: i64>(x: T) -> T::Partial {
     let x = x.lift();
-    if KIND == kind::SUM_SQUARES || KIND == kind::NORM { x.mul(x) } else { x }
+    if KIND == kind::SUM_SQUARES { x.mul(x) } else { x }
 }
 
 #[inline(always)]
 fn identity<P: Number, const KIND: i64>() -> P {
     match KIND {
-        kind::PROD | kind::ALL => P::ONE,
+        kind::PROD => P::ONE,
         kind::MAX => P::LOWEST,
         kind::MIN => P::HIGHEST,
         _ => P::ZERO,
@@ -233,36 +247,45 @@ fn identity<P: Number, const KIND: i64>() -> P {
 fn combine<P: Number, const KIND: i64>(a: P, b: P) -> P {
     match KIND {
         kind::PROD => a.mul(b),
-        kind::MAX | kind::ANY => a.larger(b),
-        kind::MIN | kind::ALL => a.smaller(b),
+        kind::MAX => a.larger(b),
+        kind::MIN => a.smaller(b),
         _ => a.add(b),
     }
 }
 
 #[inline(always)]
-fn finish<P: Number, const KIND: i64>(a: P, count: usize) -> P {
-    match KIND {
+fn finish<P: Number>(kind: i64, a: P, count: usize) -> P {
+    match kind {
         kind::MEAN => a.divided_by(count),
         kind::NORM => a.root(),
+        // The smallest of no bools is not a bool.
+        kind::ANY | kind::ALL => {
+            if a == P::ZERO {
+                P::ZERO
+            } else {
+                P::ONE
+            }
+        }
         _ => a,
     }
 }
 
-/// Any type, eight lanes in plain Rust.
-pub(super) struct Plain<T, const KIND: i64>(PhantomData<T>);
+/// Any type, `N` lanes in plain Rust; `N` is a power of two.
+pub(super) struct Plain<T, const KIND: i64, const N: usize>(PhantomData<T>);
 
-impl<T: Element, const KIND: i64> Fold for Plain<T, KIND> {
+impl<T: Element, const KIND: i64, const N: usize> Fold for Plain<T, KIND, N> {
     type Element = T;
     type Partial = T::Partial;
-    type Group = [T::Partial; 8];
-    const LANES: usize = 8;
+    type Group = [T::Partial; N];
+    const LANES: usize = N;
+    const SIMD: bool = false;
     #[inline(always)]
     unsafe fn identity() -> Self::Group {
-        [identity::<T::Partial, KIND>(); 8]
+        [identity::<T::Partial, KIND>(); N]
     }
     #[inline(always)]
     unsafe fn load(p: *const T) -> Self::Group {
-        // SAFETY: eight elements at `p`.
+        // SAFETY: `N` elements at `p`.
         core::array::from_fn(|i| lift::<T, KIND>(unsafe { p.add(i).read() }))
     }
     #[inline(always)]
@@ -276,21 +299,35 @@ impl<T: Element, const KIND: i64> Fold for Plain<T, KIND> {
     }
     #[inline(always)]
     unsafe fn across(a: Self::Group) -> T::Partial {
-        let c = combine::<T::Partial, KIND>;
-        c(c(c(a[0], a[4]), c(a[2], a[6])), c(c(a[1], a[5]), c(a[3], a[7])))
+        let (mut a, mut n) = (a, N);
+        while n > 1 {
+            n /= 2;
+            for i in 0..n {
+                a[i] = combine::<T::Partial, KIND>(a[i], a[i + n]);
+            }
+        }
+        a[0]
     }
     #[inline(always)]
     unsafe fn store(a: Self::Group, p: *mut T::Partial) {
-        // SAFETY: eight places at `p`.
+        // SAFETY: `N` places at `p`.
         unsafe { p.cast::<Self::Group>().write_unaligned(a) }
+    }
+    #[inline(always)]
+    fn identity_one() -> T::Partial {
+        identity::<T::Partial, KIND>()
+    }
+    #[inline(always)]
+    fn lift_one(x: T) -> T::Partial {
+        lift::<T, KIND>(x)
     }
     #[inline(always)]
     fn combine_one(a: T::Partial, b: T::Partial) -> T::Partial {
         combine::<T::Partial, KIND>(a, b)
     }
     #[inline(always)]
-    fn finish(a: T::Partial, count: usize) -> T {
-        T::lower(finish::<T::Partial, KIND>(a, count))
+    fn finish(kind: i64, a: T::Partial, count: usize) -> T {
+        T::lower(finish(kind, a, count))
     }
 }
 
@@ -307,7 +344,7 @@ fn keep_nan<V: Vector>(a: V, b: V, pick: impl Fn(V, V) -> V) -> V {
 impl<V: Vector, const KIND: i64> Single<V, KIND> {
     #[inline(always)]
     fn lift(v: V) -> V {
-        if KIND == kind::SUM_SQUARES || KIND == kind::NORM { v * v } else { v }
+        if KIND == kind::SUM_SQUARES { v * v } else { v }
     }
 }
 
@@ -316,6 +353,7 @@ impl<V: Vector, const KIND: i64> Fold for Single<V, KIND> {
     type Partial = f32;
     type Group = V;
     const LANES: usize = V::LANES;
+    const SIMD: bool = true;
     #[inline(always)]
     unsafe fn identity() -> V {
         // SAFETY: the caller's contract.
@@ -335,8 +373,8 @@ impl<V: Vector, const KIND: i64> Fold for Single<V, KIND> {
     unsafe fn combine(a: V, b: V) -> V {
         match KIND {
             kind::PROD => a * b,
-            kind::MAX | kind::ANY => keep_nan(a, b, V::max),
-            kind::MIN | kind::ALL => keep_nan(a, b, V::min),
+            kind::MAX => keep_nan(a, b, V::max),
+            kind::MIN => keep_nan(a, b, V::min),
             _ => a + b,
         }
     }
@@ -344,9 +382,9 @@ impl<V: Vector, const KIND: i64> Fold for Single<V, KIND> {
     unsafe fn across(a: V) -> f32 {
         match KIND {
             kind::PROD => a.product(),
-            kind::MAX | kind::ANY if !V::any(a.is_nan()) => a.max_lane(),
-            kind::MIN | kind::ALL if !V::any(a.is_nan()) => a.min_lane(),
-            kind::MAX | kind::MIN | kind::ANY | kind::ALL => f32::NAN,
+            kind::MAX if !V::any(a.is_nan()) => a.max_lane(),
+            kind::MIN if !V::any(a.is_nan()) => a.min_lane(),
+            kind::MAX | kind::MIN => f32::NAN,
             _ => a.sum(),
         }
     }
@@ -356,11 +394,19 @@ impl<V: Vector, const KIND: i64> Fold for Single<V, KIND> {
         unsafe { a.store(p) }
     }
     #[inline(always)]
+    fn identity_one() -> f32 {
+        identity::<f32, KIND>()
+    }
+    #[inline(always)]
+    fn lift_one(x: f32) -> f32 {
+        lift::<f32, KIND>(x)
+    }
+    #[inline(always)]
     fn combine_one(a: f32, b: f32) -> f32 {
         combine::<f32, KIND>(a, b)
     }
     #[inline(always)]
-    fn finish(a: f32, count: usize) -> f32 {
-        finish::<f32, KIND>(a, count)
+    fn finish(kind: i64, a: f32, count: usize) -> f32 {
+        finish(kind, a, count)
     }
 }

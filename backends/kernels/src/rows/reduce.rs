@@ -271,7 +271,7 @@ unsafe fn emit<F: Fold>(part: &Part, first: usize, results: &[F::Partial]) {
             Sink::Final(y) => {
                 let y = y.cast::<F::Element>().add(first);
                 for (i, &r) in results.iter().enumerate() {
-                    y.add(i).write(F::finish(r, part.count));
+                    y.add(i).write(F::finish(part.kind, r, part.count));
                 }
             }
             Sink::Partial(p) => core::ptr::copy_nonoverlapping(results.as_ptr(), p.cast::<F::Partial>().add(first), results.len()),
@@ -312,13 +312,14 @@ unsafe fn compute<F: Fold>(part: &Part) {
                     let x = x.offset(outer.offset(unit / blocks)).add(column);
                     let mut i = 0;
                     while i < n {
-                        let (x, out, left) = (x.add(i), out.add(i), (n - i) / F::LANES);
-                        i += match left {
-                            8.. => (columns::<F, 8>(&space.reduced, x, 8 * F::LANES, out), 8 * F::LANES).1,
-                            4.. => (columns::<F, 4>(&space.reduced, x, 4 * F::LANES, out), 4 * F::LANES).1,
-                            2.. => (columns::<F, 2>(&space.reduced, x, 2 * F::LANES, out), 2 * F::LANES).1,
-                            1 => (columns::<F, 1>(&space.reduced, x, F::LANES, out), F::LANES).1,
-                            0 => (columns::<F, 1>(&space.reduced, x, n - i, out), n - i).1,
+                        let (x, out, left) = (x.add(i), out.add(i), n - i);
+                        i += if F::SIMD && left >= 8 * F::LANES {
+                            (columns::<F, 8>(&space.reduced, x, 8 * F::LANES, out), 8 * F::LANES).1
+                        } else if left >= 2 * F::LANES {
+                            (columns::<F, 2>(&space.reduced, x, 2 * F::LANES, out), 2 * F::LANES).1
+                        } else {
+                            let n = left.min(F::LANES);
+                            (columns::<F, 1>(&space.reduced, x, n, out), n).1
                         };
                     }
                     emit::<F>(part, unit / blocks * inner.extent + column, core::slice::from_raw_parts(out, n));
@@ -329,28 +330,53 @@ unsafe fn compute<F: Fold>(part: &Part) {
                 let inner = outer.pop();
                 for unit in part.from..part.to {
                     let x = x.offset(space.kept.offset(unit));
-                    let mut cascade = Cascade::<F, 1>::new();
+                    let mut levels = [F::identity_one(); 3];
+                    let mut taken = 0usize;
                     for o in 0..outer.count() {
                         let x = x.offset(outer.offset(o));
                         for i in 0..inner.extent {
-                            cascade.push([F::load_n(x.offset(i as isize * inner.stride), 1)]);
+                            levels[0] = F::combine_one(levels[0], F::lift_one(*x.offset(i as isize * inner.stride)));
+                            taken += 1;
+                            for level in 1..3 {
+                                if taken.is_multiple_of(LEVEL.pow(level as u32)) {
+                                    levels[level] = F::combine_one(levels[level], levels[level - 1]);
+                                    levels[level - 1] = F::identity_one();
+                                }
+                            }
                         }
                     }
-                    emit::<F>(part, unit, &[F::across(cascade.total()[0])]);
+                    emit::<F>(part, unit, &[F::combine_one(F::combine_one(levels[2], levels[1]), levels[0])]);
                 }
             }
         }
     }
 }
 
-/// Runs `$run::<$fold<$t, KIND>>(..)` for the kind of reduction.
+/// Runs `$run::<Single<$t, KIND>>` or `$run::<Plain<$t, KIND, $lanes>>` with the accumulation that the kind of reduction needs.
 macro_rules! by_kind {
-    ($kind:expr, [$($k:ident),*], $fold:ident, $t:ty, $run:ident $args:tt) => {
-        match $kind {
-            $(kind::$k => $run::<$fold<$t, { kind::$k }>> $args,)*
+    ($kind:expr, [$($k:ident),*], Single<$t:ty>, $run:ident $args:tt) => {
+        match accumulation($kind) {
+            $(kind::$k => $run::<Single<$t, { kind::$k }>> $args,)*
             _ => {}
         }
     };
+    ($kind:expr, [$($k:ident),*], Plain<$t:ty, $lanes:literal>, $run:ident $args:tt) => {
+        match accumulation($kind) {
+            $(kind::$k => $run::<Plain<$t, { kind::$k }, $lanes>> $args,)*
+            _ => {}
+        }
+    };
+}
+
+/// The kind of accumulation under a kind of reduction.
+fn accumulation(kind: i64) -> i64 {
+    match kind {
+        kind::MEAN => kind::SUM,
+        kind::NORM => kind::SUM_SQUARES,
+        kind::ANY => kind::MAX,
+        kind::ALL => kind::MIN,
+        other => other,
+    }
 }
 
 by_tier!(fn compute_f32(part: &Part) = compute_f32_body);
@@ -358,11 +384,11 @@ by_tier!(fn compute_f32(part: &Part) = compute_f32_body);
 #[inline(always)]
 unsafe fn compute_f32_body<V: Vector>(part: &Part) {
     // SAFETY: the caller's contract.
-    unsafe { by_kind!(part.kind, [SUM, MEAN, PROD, MAX, MIN, NORM, SUM_SQUARES], Single, V, compute(part)) }
+    unsafe { by_kind!(part.kind, [SUM, SUM_SQUARES, PROD, MAX, MIN], Single<V>, compute(part)) }
 }
 
 /// Combines `pieces` rows of partial results, in a tree, into the first, and finishes it.
-unsafe fn settle<F: Fold>(partial: *mut u8, pieces: usize, results: usize, y: *mut u8, count: usize) {
+unsafe fn settle<F: Fold>(kind: i64, partial: *mut u8, pieces: usize, results: usize, y: *mut u8, count: usize) {
     let p = partial.cast::<F::Partial>();
     // SAFETY: `pieces * results` places at `partial`, `results` at `y`.
     unsafe {
@@ -377,7 +403,7 @@ unsafe fn settle<F: Fold>(partial: *mut u8, pieces: usize, results: usize, y: *m
             step *= 2;
         }
         for r in 0..results {
-            y.cast::<F::Element>().add(r).write(F::finish(*p.add(r), count));
+            y.cast::<F::Element>().add(r).write(F::finish(kind, *p.add(r), count));
         }
     }
 }
@@ -426,14 +452,14 @@ unsafe fn whole<T: Element>(
 }
 
 macro_rules! plain {
-    ($ctx:expr, $a:expr, $t:ty, $kinds:tt) => {{
+    ($ctx:expr, $a:expr, $t:ty, $lanes:literal, $kinds:tt) => {{
         unsafe fn compute_all(part: &Part) {
             // SAFETY: the caller's contract.
-            unsafe { by_kind!(part.kind, $kinds, Plain, $t, compute(part)) }
+            unsafe { by_kind!(part.kind, $kinds, Plain<$t, $lanes>, compute(part)) }
         }
         unsafe fn settle_all(kind: i64, partial: *mut u8, pieces: usize, results: usize, y: *mut u8, count: usize) {
             // SAFETY: the caller's contract.
-            unsafe { by_kind!(kind, $kinds, Plain, $t, settle(partial, pieces, results, y, count)) }
+            unsafe { by_kind!(kind, $kinds, Plain<$t, $lanes>, settle(kind, partial, pieces, results, y, count)) }
         }
         // SAFETY: the caller's contract.
         unsafe { whole::<$t>($ctx, $a, compute_all, settle_all) }
@@ -442,9 +468,7 @@ macro_rules! plain {
 
 unsafe fn settle_f32(kind: i64, partial: *mut u8, pieces: usize, results: usize, y: *mut u8, count: usize) {
     // SAFETY: the caller's contract.
-    unsafe {
-        by_kind!(kind, [SUM, MEAN, PROD, MAX, MIN, NORM, SUM_SQUARES], Plain, f32, settle(partial, pieces, results, y, count))
-    }
+    unsafe { by_kind!(kind, [SUM, SUM_SQUARES, PROD, MAX, MIN], Plain<f32, 1>, settle(kind, partial, pieces, results, y, count)) }
 }
 
 /// # Safety
@@ -456,20 +480,19 @@ pub unsafe extern "C" fn gc_reduce(ctx: *const Ctx, args: *const ReduceArgs) -> 
     match a.elem {
         // SAFETY: the arguments say that the elements are f32.
         elem::F32 => unsafe { whole::<f32>(ctx, a, compute_f32, settle_f32) },
-        elem::F64 => plain!(ctx, a, f64, [SUM, MEAN, PROD, MAX, MIN, NORM, SUM_SQUARES]),
-        elem::F16 => plain!(ctx, a, f16, [SUM, MEAN, PROD, MAX, MIN, NORM, SUM_SQUARES]),
-        elem::BF16 => plain!(ctx, a, bf16, [SUM, MEAN, PROD, MAX, MIN, NORM, SUM_SQUARES]),
-        elem::I8 => plain!(ctx, a, i8, [SUM, MEAN, PROD, MAX, MIN]),
-        elem::I16 => plain!(ctx, a, i16, [SUM, MEAN, PROD, MAX, MIN]),
-        elem::I32 => plain!(ctx, a, i32, [SUM, MEAN, PROD, MAX, MIN]),
-        elem::I64 => plain!(ctx, a, i64, [SUM, MEAN, PROD, MAX, MIN]),
-        elem::U8 => plain!(ctx, a, u8, [SUM, MEAN, PROD, MAX, MIN]),
-        elem::U16 => plain!(ctx, a, u16, [SUM, MEAN, PROD, MAX, MIN]),
-        elem::U32 => plain!(ctx, a, u32, [SUM, MEAN, PROD, MAX, MIN]),
-        elem::U64 => plain!(ctx, a, u64, [SUM, MEAN, PROD, MAX, MIN]),
-        elem::BOOL => plain!(ctx, a, u8, [ANY, ALL, MAX, MIN]),
-        elem::C64 => plain!(ctx, a, Complex<f32>, [SUM, MEAN, PROD]),
-        elem::C128 => plain!(ctx, a, Complex<f64>, [SUM, MEAN, PROD]),
+        elem::F64 => plain!(ctx, a, f64, 8, [SUM, SUM_SQUARES, PROD, MAX, MIN]),
+        elem::F16 => plain!(ctx, a, f16, 8, [SUM, SUM_SQUARES, PROD, MAX, MIN]),
+        elem::BF16 => plain!(ctx, a, bf16, 8, [SUM, SUM_SQUARES, PROD, MAX, MIN]),
+        elem::I8 => plain!(ctx, a, i8, 1, [SUM, PROD, MAX, MIN]),
+        elem::I16 => plain!(ctx, a, i16, 1, [SUM, PROD, MAX, MIN]),
+        elem::I32 => plain!(ctx, a, i32, 8, [SUM, PROD, MAX, MIN]),
+        elem::I64 => plain!(ctx, a, i64, 8, [SUM, PROD, MAX, MIN]),
+        elem::U8 | elem::BOOL => plain!(ctx, a, u8, 8, [SUM, PROD, MAX, MIN]),
+        elem::U16 => plain!(ctx, a, u16, 1, [SUM, PROD, MAX, MIN]),
+        elem::U32 => plain!(ctx, a, u32, 1, [SUM, PROD, MAX, MIN]),
+        elem::U64 => plain!(ctx, a, u64, 1, [SUM, PROD, MAX, MIN]),
+        elem::C64 => plain!(ctx, a, Complex<f32>, 1, [SUM, PROD]),
+        elem::C128 => plain!(ctx, a, Complex<f64>, 1, [SUM, PROD]),
         _ => return Status::InvalidShape as i32,
     }
     Status::Ok as i32

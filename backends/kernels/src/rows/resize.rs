@@ -39,6 +39,13 @@ pub unsafe extern "C" fn gc_resize_bilinear_f32(ctx: *const Ctx, args: *const Re
     Status::Ok as i32
 }
 
+/// The value between four corners: upper left, upper right, lower left, lower right.
+#[inline(always)]
+fn mix<V: Vector>([a, b, c, d]: [V; 4], dx: V, dy: V) -> V {
+    let (upper, lower) = (a + (b - a) * dx, c + (d - c) * dx);
+    upper + (lower - upper) * dy
+}
+
 by_tier!(fn bilinear_rows(a: &ResizeBilinearArgs, from: usize, to: usize) = bilinear_rows_body);
 
 #[inline(always)]
@@ -67,16 +74,12 @@ unsafe fn bilinear_rows_body<V: Vector>(a: &ResizeBilinearArgs, from: usize, to:
                     continue;
                 }
                 let (dx, dy) = (V::set(dx), V::set(dy));
-                let mix = |[a, b, c, d]: [V; 4]| {
-                    let (upper, lower) = (a + (b - a) * dx, c + (d - c) * dx);
-                    upper + (lower - upper) * dy
-                };
                 let whole = c - c % V::LANES;
                 for k in (0..whole).step_by(V::LANES) {
-                    mix(corners.map(|p| V::load(p.add(k)))).store(y.add(k));
+                    mix(corners.map(|p| V::load(p.add(k))), dx, dy).store(y.add(k));
                 }
                 if whole < c {
-                    mix(corners.map(|p| V::load_n(p.add(whole), c - whole))).store_n(y.add(whole), c - whole);
+                    mix(corners.map(|p| V::load_n(p.add(whole), c - whole)), dx, dy).store_n(y.add(whole), c - whole);
                 }
             }
         }

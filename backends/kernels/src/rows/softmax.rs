@@ -48,6 +48,20 @@ unsafe fn softmax_rows_body<V: Vector>(a: &SoftmaxArgs, from: usize, to: usize) 
     }
 }
 
+/// `exp(v - max)`, stored at `y` where `keep`. (Not a closure: those are not inlined into code of another target feature when long.)
+///
+/// # Safety
+/// `LANES` elements at `y`.
+#[inline(always)]
+unsafe fn step<V: Vector>(v: V, max: V, y: *mut f32, keep: bool) -> V {
+    let e = exp(v - max);
+    if keep {
+        // SAFETY: the caller's contract.
+        unsafe { e.store(y) }
+    }
+    e
+}
+
 /// One row of `n` values, which `get` and, for the last `k` ones, `get_n` give. A value is asked for before its place in `y` is written.
 ///
 /// # Safety
@@ -75,20 +89,13 @@ unsafe fn softmax_row<V: Vector>(y: *mut f32, n: usize, log_of: bool, get: impl 
 
         let zero = V::set(0.0);
         let mut s = [zero; 4];
-        let visit = |i: usize, s: V| {
-            let e = exp(get(i) - max);
-            if !log_of {
-                e.store(y.add(i));
-            }
-            s + e
-        };
         for i in (0..unrolled).step_by(4 * lanes) {
             for (j, s) in s.iter_mut().enumerate() {
-                *s = visit(i + j * lanes, *s);
+                *s = *s + step::<V>(get(i + j * lanes), max, y.add(i + j * lanes), !log_of);
             }
         }
         for i in (unrolled..whole).step_by(lanes) {
-            s[0] = visit(i, s[0]);
+            s[0] = s[0] + step::<V>(get(i), max, y.add(i), !log_of);
         }
         if whole < n {
             let e = exp(get_n(whole, n - whole) - max);

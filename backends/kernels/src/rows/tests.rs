@@ -444,7 +444,9 @@ fn pooling() {
 fn resizing() {
     // From TensorFlow: x = [0, 1, 4, 9, 16] along the width, to 3 and to 8 columns.
     let x = [0f32, 1.0, 4.0, 9.0, 16.0];
-    let cases: [(usize, i64, i64, &[f32], &[f32]); 6] = [
+    // Result's columns, align_corners, half_pixel_centers, bilinear, nearest.
+    type Case = (usize, i64, i64, &'static [f64], &'static [f32]);
+    let cases: [Case; 6] = [
         (3, 0, 0, &[0.0, 3.0, 11.333333015441895], &[0.0, 1.0, 9.0]),
         (3, 1, 0, &[0.0, 4.0, 16.0], &[0.0, 4.0, 16.0]),
         (3, 0, 1, &[0.3333333134651184, 4.0, 13.666666030883789], &[0.0, 4.0, 16.0]),
@@ -487,7 +489,7 @@ fn resizing() {
                         half_pixel_centers,
                     };
                     run(1, gc_resize_bilinear_f32, &a);
-                    let want: Vec<f64> = bilinear.iter().flat_map(|&v| vec![v as f64; c]).collect();
+                    let want: Vec<f64> = bilinear.iter().flat_map(|&v| vec![v; c]).collect();
                     close(&format!("bilinear {t:?} {to} {align_corners} {half_pixel_centers}"), &y, &want, 1e-7);
                     let a = ResizeNearestArgs {
                         x: xs.as_ptr().cast(),
