@@ -4,6 +4,7 @@ pub mod activations;
 pub mod arith;
 pub mod attention;
 mod consteval;
+pub mod contractions;
 pub mod cse;
 pub mod dce;
 pub mod epilogue;

@@ -33,13 +33,30 @@ impl Pass for Norms {
 
 /// What `v` is the reduction of over the last axis, kept with extent 1.
 fn reduced(at: &At, v: Value, kind: &str) -> Option<Value> {
-    let r = at.arg_of(v, Op::Reshape, 0).unwrap_or(v);
-    let d = at.def(r, Op::Reduce)?;
+    let x = reduced_rows(at, squeezed(at, v), kind)?;
+    is_column(at, v, x).then_some(x)
+}
+
+/// What `v` is the reduction of over the last axis, kept with extent 1 or not.
+fn reduced_rows(at: &At, v: Value, kind: &str) -> Option<Value> {
+    let d = at.def(v, Op::Reduce)?;
     let x = d.operands[0];
     let last = at.ty(x).rank().checked_sub(1)?;
-    let (shape, own) = (&at.ty(v).shape, &at.ty(x).shape);
-    let kept = shape.len() == own.len() && shape[..last] == own[..last] && shape[last].is_one();
-    (kept && d.attrs.str("kind") == kind && d.attrs.sizes("axes") == [last]).then_some(x)
+    (d.attrs.str("kind") == kind && d.attrs.sizes("axes") == [last]).then_some(x)
+}
+
+/// `v` before a reshape that adds an axis of extent 1 at the end, if it comes from one.
+fn squeezed(at: &At, v: Value) -> Value {
+    let inner = at.arg_of(v, Op::Reshape, 0);
+    inner.filter(|&x| at.ty(v).shape.split_last().is_some_and(|(l, rows)| l.is_one() && rows == at.ty(x).shape)).unwrap_or(v)
+}
+
+/// True if `v` has the shape of `x` but for the last axis, where it has extent 1.
+fn is_column(at: &At, v: Value, x: Value) -> bool {
+    match (at.ty(v).shape.split_last(), at.ty(x).shape.split_last()) {
+        (Some((one, rows)), Some((_, own))) => one.is_one() && rows == own,
+        _ => false,
+    }
 }
 
 /// `x - reduced(x)`: x.
@@ -64,30 +81,32 @@ fn log_softmax(at: &mut At) -> Option<Value> {
     same.then(|| at.emit(Op::Softmax, &[x], Attrs::new().with("log", true)))?
 }
 
-/// x, if `v` is its variance over the last axis.
+/// x, if `v` is its variance over the last axis, kept or not.
 fn variance(at: &At, v: Value) -> Option<Value> {
-    if let Some(square) = reduced(at, v, "mean") {
+    let v = squeezed(at, v);
+    if let Some(square) = reduced_rows(at, v, "mean") {
         let d = at.def(square, Op::Mul).filter(|d| d.operands[0] == d.operands[1])?;
         return less_reduced(at, d.operands[0], "mean");
     }
     // mean(x * x) - mean(x)², perhaps kept from going below zero.
     let v = at.arg_of(v, Op::Relu, 0).unwrap_or(v);
     let d = at.def(v, Op::Sub)?;
-    let (x2, m2) = (at.def(reduced(at, d.operands[0], "mean")?, Op::Mul)?, at.def(d.operands[1], Op::Mul)?);
-    let x = reduced(at, m2.operands[0], "mean")?;
+    let (x2, m2) = (at.def(reduced_rows(at, d.operands[0], "mean")?, Op::Mul)?, at.def(d.operands[1], Op::Mul)?);
+    let x = reduced_rows(at, m2.operands[0], "mean")?;
     (x2.operands == [x, x] && m2.operands[0] == m2.operands[1]).then_some(x)
 }
 
 fn variance_and_eps(at: &At, v: Value) -> Option<(Value, f64)> {
     match at.def(v, Op::Add) {
         Some(d) => Some((variance(at, d.operands[0])?, at.splat(d.operands[1])?)),
+        None if at.def(v, Op::Reshape).is_some() => None,
         None => Some((variance(at, v)?, 0.0)),
     }
 }
 
-/// `v = 1 / sqrt(variance(x) + eps)`: x and eps.
+/// `v = 1 / sqrt(variance(x) + eps)`, kept: x and eps.
 fn reciprocal_deviation(at: &At, v: Value) -> Option<(Value, f64)> {
-    variance_and_eps(at, at.arg_of(v, Op::Rsqrt, 0)?)
+    variance_and_eps(at, at.arg_of(squeezed(at, v), Op::Rsqrt, 0)?).filter(|&(x, _)| is_column(at, v, x))
 }
 
 /// A value along the last axis of the result as a vector of its full extent.
@@ -113,8 +132,8 @@ fn normalised(at: &mut At) -> Option<Value> {
     let (a, b) = (at.operand(0), at.operand(1));
     if at.op() == Op::Div {
         let x = less_reduced(at, a, "mean")?;
-        let (y, eps) = variance_and_eps(at, at.arg_of(b, Op::Sqrt, 0)?)?;
-        (x == y).then_some(())?;
+        let (y, eps) = variance_and_eps(at, at.arg_of(squeezed(at, b), Op::Sqrt, 0)?)?;
+        (x == y && is_column(at, b, x)).then_some(())?;
         let (g, z) = (filled(at, 1.0)?, filled(at, 0.0)?);
         return layer_norm(at, x, g, z, eps);
     }

@@ -2,8 +2,8 @@
 
 use crate::pass::{Diag, Pass, PassCx};
 use crate::{
-    activations, arith, attention, cse, dce, epilogue, fold, fuse, inline, norms, padding, reshapes, schedule, simplify,
-    transposes, weights,
+    activations, arith, attention, contractions, cse, dce, epilogue, fold, fuse, inline, norms, padding, reshapes, schedule,
+    simplify, transposes, weights,
 };
 use graphc_ir::Module;
 use std::time::{Duration, Instant};
@@ -19,17 +19,20 @@ pub fn standard() -> Vec<Box<dyn Pass>> {
         Box::new(arith::Arith),
         Box::new(cse::Cse),
         Box::new(dce::Dce),
+        // Ops that the graph spells out.
+        Box::new(activations::Activations),
+        Box::new(norms::Norms),
         // Layout.
         Box::new(transposes::Transposes),
+        Box::new(contractions::Contractions),
         Box::new(reshapes::Reshapes),
         Box::new(simplify::Simplify),
         Box::new(fold::Fold),
         Box::new(cse::Cse),
-        // Ops that the graph spells out.
+        // What that uncovered.
         Box::new(activations::Activations),
         Box::new(norms::Norms),
         Box::new(attention::Attention),
-        // What that and the layout uncovered.
         Box::new(simplify::Simplify),
         Box::new(transposes::Transposes),
         Box::new(reshapes::Reshapes),

@@ -3,9 +3,10 @@
 use crate::pass::{Diag, Pass, PassCx};
 use crate::rewriting::{At, rewrite, strip_ones};
 use graphc_ir::{Dim, Module, Op, Value};
+use std::ops::Range;
 
-/// Moves reshapes below elementwise ops (per-channel operands and scalars follow), softmax, layer normalisation and contractions along
-/// the last axis.
+/// Moves reshapes below elementwise ops (operands that broadcast follow), reductions over whole groups of axes, softmax, layer
+/// normalisation and contractions along the last axis.
 ///
 /// Leaves reshapes only before ops that need the shape, and where operands disagree.
 pub struct Reshapes;
@@ -19,6 +20,7 @@ impl Pass for Reshapes {
         rewrite(m, &mut |at| match at.op() {
             Op::Contract => contract(at),
             Op::Softmax | Op::LayerNorm => rows(at),
+            Op::Reduce => reduce(at),
             op if op.is_elementwise() => elementwise(at),
             _ => None,
         })
@@ -87,14 +89,73 @@ fn under(at: &mut At, v: Value, x: Value, shape: &[Dim], out: &[Dim]) -> Option<
             _ => None,
         };
     }
-    // Values along the last axes only, which are some last axes of `shape` too.
-    let own = strip_ones(&own).to_vec();
-    if !out.ends_with(&own) {
+    // In each group of axes the operand has all of them or none.
+    let padded = [vec![Dim::ONE; out.len() - own.len()], own].concat();
+    let mut to = Vec::with_capacity(shape.len());
+    for (i, j) in groups(out, shape)? {
+        if padded[i.clone()] == out[i.clone()] {
+            to.extend_from_slice(&shape[j]);
+        } else if padded[i].iter().all(Dim::is_one) {
+            to.extend(j.map(|_| Dim::ONE));
+        } else {
+            return None;
+        }
+    }
+    at.b.reshape(v, strip_ones(&to)).ok()
+}
+
+/// Ranges of axes of `a` and of `b`, two shapes with the same elements, that hold the same elements each. `None` if one may be empty.
+fn groups(a: &[Dim], b: &[Dim]) -> Option<Vec<(Range<usize>, Range<usize>)>> {
+    if a.iter().chain(b).any(Dim::is_zero) {
         return None;
     }
-    let count: Dim = own.iter().product();
-    let tail = (0..=shape.len()).rev().map(|k| &shape[k..]).find(|s| s.iter().product::<Dim>() == count)?.to_vec();
-    at.b.reshape(v, &tail).ok()
+    let mut out = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    while i < a.len() || j < b.len() {
+        // The shortest ranges from here with equal products; ones on either side join the range before them.
+        let mut found = None;
+        let mut p = Dim::ONE;
+        'search: for k in i..=a.len() {
+            if k > i {
+                p = &p * &a[k - 1];
+            }
+            let mut q = Dim::ONE;
+            for l in j..=b.len() {
+                if l > j {
+                    q = &q * &b[l - 1];
+                }
+                if p == q && (k, l) != (i, j) {
+                    found = Some((k, l));
+                    break 'search;
+                }
+            }
+        }
+        let (k, l) = found?;
+        out.push((i..k, j..l));
+        (i, j) = (k, l);
+    }
+    Some(out)
+}
+
+/// `reduce(reshape(x))` over whole groups of axes.
+fn reduce(at: &mut At) -> Option<Value> {
+    let t = at.operand(0);
+    let x = source(at, t)?;
+    let (from, to) = (at.ty(t).shape.clone(), at.ty(x).shape.clone());
+    let axes = at.attrs().sizes("axes");
+    let mut inner = Vec::new();
+    for (i, j) in groups(&from, &to)? {
+        // Axes of extent 1 may be reduced or not.
+        let mut reduced = i.clone().filter(|&k| !from[k].is_one()).map(|k| axes.contains(&k));
+        match reduced.next() {
+            Some(r) if reduced.any(|other| other != r) => return None,
+            Some(true) => inner.extend(j.filter(|&k| !to[k].is_one())),
+            _ => {}
+        }
+    }
+    let (out, attrs) = (at.out().shape.clone(), at.attrs().clone().with("axes", inner));
+    let y = at.emit(Op::Reduce, &[x], attrs)?;
+    at.b.reshape(y, &out).ok()
 }
 
 /// True if `v` is matrix work, perhaps with elementwise ops after it.

@@ -39,6 +39,10 @@ fn step(b: &mut Builder, values: &[Value], (op, which, other, extra): (u8, u8, u
             }
             b.transpose(x, &perm).ok()
         }
+        10 if extra.is_multiple_of(2) && rank >= 2 => {
+            let rows: Dim = ty.shape[..rank - 1].iter().product();
+            b.reshape(x, &[Dim::ONE, rows, ty.shape[rank - 1].clone(), Dim::ONE]).ok()
+        }
         10 => {
             let flat = &ty.shape[..rank - rank.min(1)];
             let rows: Dim = flat.iter().product();
@@ -61,9 +65,13 @@ fn step(b: &mut Builder, values: &[Value], (op, which, other, extra): (u8, u8, u
             let kind = ["max", "avg"][extra as usize % 2];
             b.op(Op::Pool2d, &[x], conv_attrs(1, 0, 0).with("kind", kind).with("window", vec![2i64, 2])).ok()
         }
-        17 | 18 => {
+        17 => {
             let w = b.constant(noise64(&[last?, 8], seed));
             b.op(Op::Contract, &[x, w], Attrs::new().with("lhs", vec![rank - 1]).with("rhs", vec![0usize])).ok()
+        }
+        18 if rank >= 3 && last == Some(4) => {
+            let w = b.constant(noise64(&[4, 2, 4], seed));
+            b.op(Op::Contract, &[x, w], Attrs::new().with("lhs", vec![rank - 1]).with("rhs", vec![2 * (extra as usize % 2)])).ok()
         }
         19 if rank >= 2 => {
             // x · yᵀ over the last axis, with the leading ones as batch.

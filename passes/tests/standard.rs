@@ -312,3 +312,46 @@ fn scalar_constants_fold_through_fast_paths_and_the_interpreter() {
     });
     assert_eq!(ops(&optimised(m)), ["add"]);
 }
+
+/// Layer normalisation as Keras 2 writes it: a training batch normalisation of rows as channels.
+#[test]
+fn layer_norm_through_batch_norm() {
+    let m = module(&[batch(&[5, 16])], |b, x| {
+        let x = x[0];
+        let rows = &n() * &Dim::from(5i64);
+        let flat = b.reshape(x, &[Dim::ONE, rows.clone(), Dim::from(16i64), Dim::ONE])?;
+        let column = [rows.clone(), Dim::ONE, Dim::ONE];
+        let one = scalar(b, 1.0);
+        let scale = b.broadcast(one, &[rows.clone()])?;
+        let mean = b.reduce("mean", flat, &[0, 2, 3], false)?;
+        let mean = b.reshape(mean, &column)?;
+        let d = b.bin(Op::Sub, flat, mean)?;
+        let sq = b.bin(Op::Mul, d, d)?;
+        let var = b.reduce("mean", sq, &[0, 2, 3], false)?;
+        let eps = scalar(b, 1e-5);
+        let v = b.bin(Op::Add, var, eps)?;
+        let r = b.un(Op::Rsqrt, v)?;
+        let f = b.bin(Op::Mul, r, scale)?;
+        let f = b.reshape(f, &column)?;
+        let y = b.bin(Op::Mul, d, f)?;
+        let y = b.reshape(y, &b.func.ty(x).shape.clone())?;
+        let (g, s) = (constant(b, &[16], 1), constant(b, &[16], 2));
+        let y = b.bin(Op::Mul, y, g)?;
+        Ok(vec![b.bin(Op::Add, y, s)?])
+    });
+    assert_eq!(ops(&optimised(m)), ["layer_norm"]);
+}
+
+#[test]
+fn einsum_over_heads_is_a_product_of_matrices() {
+    let m = module(&[batch(&[5, 8])], |b, x| {
+        let (w, bias) = (constant(b, &[8, 2, 3], 1), constant(b, &[2, 3], 2));
+        let y = b.op(Op::Contract, &[x[0], w], Attrs::new().with("lhs", vec![2usize]).with("rhs", vec![0usize]))?;
+        let y = b.bin(Op::Add, y, bias)?;
+        let y = b.un(Op::Tanh, y)?;
+        let (v, bias) = (constant(b, &[2, 3, 4], 3), constant(b, &[4], 4));
+        let y = b.op(Op::Contract, &[y, v], Attrs::new().with("lhs", vec![2usize, 3]).with("rhs", vec![0usize, 1]))?;
+        Ok(vec![b.bin(Op::Add, y, bias)?])
+    });
+    assert_eq!(ops(&optimised(m)), ["contract", "contract"]);
+}
