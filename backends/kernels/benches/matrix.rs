@@ -224,6 +224,27 @@ impl Bench {
         self.report(&format!("{name} nr {nr}"), 2.0 * (out * out * n * k * k * c) as f64, 4.0 * (n * k * k * c) as f64, t);
     }
 
+    /// The wide kernels and few channels of a pitch detector; all extents are (height, width).
+    fn wide_conv(&mut self, (h, w, c): (usize, usize, usize), n: usize, (kh, kw): (usize, usize), (sh, sw): (usize, usize)) {
+        let name = format!("wide conv {h}x{w}x{c} -> {n}, {kh}x{kw}/{sh}x{sw}");
+        if !self.wants(&name) {
+            return;
+        }
+        let (oh, ow) = (h.div_ceil(sh), w.div_ceil(sw));
+        let nr = panel_width(Some(oh * ow), n, kh * kw * c);
+        let (x, f, mut y) = (Buffer::new(h * w * c), Buffer::new(packed_len(kh * kw * c, n, nr)), Buffer::new(oh * ow * n));
+        // SAFETY: all words zero is an argument list of absent operands.
+        let mut args: Conv2dArgs = unsafe { core::mem::zeroed() };
+        (args.x, args.w, args.y, args.act, args.nr) = (x.at(), f.at(), y.at_mut(), act::RELU, nr as i64);
+        (args.batch, args.in_h, args.in_w, args.in_c) = (1, h as i64, w as i64, c as i64);
+        (args.out_h, args.out_w, args.out_c, args.k_h, args.k_w) = (oh as i64, ow as i64, n as i64, kh as i64, kw as i64);
+        (args.stride_h, args.stride_w) = (sh as i64, sw as i64);
+        args.pad_top = (((oh - 1) * sh + kh).saturating_sub(h) / 2) as i64;
+        args.pad_left = (((ow - 1) * sw + kw).saturating_sub(w) / 2) as i64;
+        let t = self.time(gc_conv2d_f32, &args);
+        self.report(&format!("{name} nr {nr}"), 2.0 * (oh * ow * n * kh * kw * c) as f64, 4.0 * (h * w * c) as f64, t);
+    }
+
     fn depthwise(&mut self, h: usize, c: usize, k: usize, stride: usize, act: i64) {
         let name = format!("depthwise {h}x{h}x{c} {k}x{k}/{stride} act {act}");
         if !self.wants(&name) {
@@ -323,5 +344,12 @@ fn main() {
     b.depthwise(28, 240, 5, 2, act::CLAMP);
     b.depthwise(28, 240, 7, 1, act::CLAMP);
     b.conv(224, 3, 32, 3, 2);
+    b.wide_conv((172, 264, 8), 8, (3, 39), (1, 1));
+    b.wide_conv((172, 264, 8), 1, (5, 5), (1, 1));
+    b.wide_conv((172, 264, 1), 32, (7, 7), (1, 3));
+    b.wide_conv((172, 264, 8), 32, (5, 5), (1, 3));
+    b.wide_conv((172, 88, 32), 1, (7, 3), (1, 1));
+    b.wide_conv((172, 88, 33), 1, (3, 3), (1, 1));
+    b.wide_conv((1, 43844, 1), 1, (1, 256), (1, 2));
     b.conv(28, 1, 32, 5, 1);
 }

@@ -5,6 +5,7 @@ pub mod gemm;
 pub mod gemv;
 pub mod matmul;
 pub mod matmul_any;
+pub mod narrow;
 pub mod product;
 pub mod simd;
 pub mod tile;

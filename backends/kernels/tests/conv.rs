@@ -154,6 +154,12 @@ fn conv2d_of_real_shapes() {
     check(Case { in_c: 64, input: [28, 28], k: [3, 3], stride: [1, 1], pad: [1; 4], out_c: 33, ..base }, &mut r);
     check(Case { in_c: 5000, input: [3, 3], k: [3, 3], stride: [1, 1], pad: [1; 4], out_c: 4, ..base }, &mut r);
     check(Case { in_c: 1100, input: [6, 9], k: [1, 1], pad: [0, 1, 0, 1], out_c: 130, ..base }, &mut r);
+    for out_c in 1..=9 {
+        let (k, stride) = ([3, 5], [1, r.pick(&[1, 3])]);
+        check(Case { in_c: 33, input: [12, 26], k, stride, pad: [1, 2, 1, 2], out_c, nr: 16, ..base }, &mut r);
+        check(Case { in_c: 70, input: [9, 11], k: [1, 1], stride: [1, 1], pad: [0; 4], out_c, nr: 16, ..base }, &mut r);
+    }
+    check(Case { in_c: 1, input: [1, 5000], k: [1, 256], stride: [1, 2], pad: [0; 4], out_c: 1, nr: 16, ..base }, &mut r);
     check(Case { in_c: 1, input: [1, 9000], k: [1, 4000], stride: [1, 400], pad: [0, 1999, 0, 2000], out_c: 4, ..base }, &mut r);
 }
 

@@ -7,6 +7,7 @@
 use super::{Scratch, bytes_of};
 use crate::epilogue::Epilogue;
 use crate::matrix::gemm::{or, run, sizes};
+use crate::matrix::narrow;
 use crate::matrix::product::{Product, Split, copied_row, row_tiles};
 use crate::matrix::tile::micro;
 use crate::pack::{PANEL_WIDTHS, packed_len, panels};
@@ -220,13 +221,16 @@ struct Lines {
     /// Lengths of a block's table and of its copied lines.
     table: usize,
     copies: usize,
+    /// Floats of gathered weights where there are only a few output channels.
+    narrow: Option<usize>,
 }
 
 impl Lines {
     /// `None` where the convolution does not qualify.
     fn new(conv: &Conv, groups: usize) -> Option<Lines> {
         let [k_h, k_w] = conv.k;
-        if groups != 1 || conv.dil[1] != 1 || conv.ldx != conv.c || conv.c > MAX_RUN_CHANNELS || k_w == 1 {
+        let narrow = narrow::weights_len(conv.product.n, k_h, k_w * conv.c);
+        if groups != 1 || conv.dil[1] != 1 || conv.ldx != conv.c || k_w == 1 || (conv.c > MAX_RUN_CHANNELS && narrow.is_none()) {
             return None;
         }
         let reach = (conv.out_w - 1) * conv.stride[1] + k_w;
@@ -241,18 +245,20 @@ impl Lines {
         let (table, copies) = (lines * conv.out_w * k_h, padded * conv.c * (lines * conv.stride[0] + span));
         let bytes =
             bytes_of::<*const f32>(table).saturating_add(bytes_of::<f32>(copies)).saturating_add(bytes_of::<f32>(k_w * conv.c));
-        (bytes <= SCRATCH_BYTES).then_some(Lines { padded, lines, table, copies })
+        let bytes = bytes.saturating_add(bytes_of::<f32>(narrow.unwrap_or(0)));
+        (bytes <= SCRATCH_BYTES).then_some(Lines { padded, lines, table, copies, narrow })
     }
 
     unsafe fn part(&self, conv: &Conv, rows: Range<usize>, panels: Range<usize>, mut scratch: Scratch) {
         let [k_h, k_w] = conv.k;
-        let max_rows = micro(conv.product.nr).max_rows();
+        let max_rows = if self.narrow.is_some() { narrow::TILE_ROWS } else { micro(conv.product.nr).max_rows() };
         let pixels = conv.out_w * conv.out_h;
         let run = k_w * conv.c;
         // SAFETY: the scratch is this worker's.
         let zeros = unsafe { scratch.zeros(run) };
         let table = scratch.take::<*const f32>(self.table);
         let copies = scratch.take::<f32>(self.copies);
+        let weights = scratch.take::<f32>(self.narrow.unwrap_or(0));
         let mut first = rows.start;
         while first < rows.end {
             let (image, oy) = (first / pixels, first / conv.out_w % conv.out_h);
@@ -301,7 +307,11 @@ impl Lines {
                     epilogue: p.epilogue.at(first, 0),
                     ..*p
                 };
-                product.multiply(count, panels.clone());
+                if self.narrow.is_some() {
+                    narrow::multiply(&product, count, weights);
+                } else {
+                    product.multiply(count, panels.clone());
+                }
             }
             first = end;
         }

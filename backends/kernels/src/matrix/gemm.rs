@@ -1,6 +1,7 @@
 //! `gc_gemm_f32`: a matrix times packed weights.
 
 use super::gemv;
+use super::narrow;
 use super::product::{Product, Split};
 use crate::epilogue::Epilogue;
 use crate::pack::{pack_raw, packed_len, panels};
@@ -31,6 +32,9 @@ unsafe fn part(g: &Product, m: usize, rows: Range<usize>, panels: Range<usize>, 
             epilogue: g.epilogue.at(rows.start, 0),
             ..*g
         };
+        if narrow::weights_len(g.n, 1, g.steps).is_some() {
+            return narrow::multiply(&part, rows.len(), scratch);
+        }
         part.multiply_blocked(rows.len(), panels, g.depth_blocks(m), scratch)
     }
 }
