@@ -25,7 +25,9 @@ fn write_plan(f: &mut String, p: &Plan) -> fmt::Result {
     for (i, c) in p.consts.iter().enumerate() {
         let layout = match &c.layout {
             ConstLayout::Plain => String::new(),
-            ConstLayout::Panels { count, k, n, width, .. } => format!(" panels {{count = {count}, k = {k}, n = {n}, width = {width}}}"),
+            ConstLayout::Panels { count, k, n, width, .. } => {
+                format!(" panels {{count = {count}, k = {k}, n = {n}, width = {width}}}")
+            }
             ConstLayout::TransposedFilter { width, .. } => format!(" transposed filter {{width = {width}}}"),
         };
         writeln!(f, "  @{i} = const {}{layout}{}", c.tensor.ty(), comment(c.loc.name()))?;

@@ -52,7 +52,10 @@ impl Lowering<'_> {
         let x = self.dense(d.operands[0])?;
         let filter = self.ty(d.operands[1]);
         let groups = d.attrs.int("groups").max(1);
-        let out = self.result(d.results[0]);
+        let out = self.result_strided(d.results[0]);
+        let ldc = pixel_stride(&out);
+        let out = if ldc.is_some() { out } else { self.result(d.results[0]) };
+        let ldc = ldc.unwrap_or_default();
         let [f_h, f_w, depth, columns] = [0, 1, 2, 3].map(|a| filter.shape[a].clone());
         let k = &(&f_h * &f_w) * &depth;
         let n = columns.floor_div(&Dim::from(groups));
@@ -82,7 +85,7 @@ impl Lowering<'_> {
             let g = images(g, &x, &out, ["batch", "in_h", "in_w", "in_c"]).dim("out_c", &columns);
             window(g, &w, &f_h, &f_w).int("groups", groups).int("nr", width as i64)
         };
-        let g = self.epilogue(g, &epilogue, &out)?;
+        let g = self.epilogue(g.dim("ldc", &ldc), &epilogue, &out)?;
         self.launch(g, &d.loc)
     }
 
@@ -93,10 +96,13 @@ impl Lowering<'_> {
         }
         let epilogue = Epilogue::of(d)?;
         let (x, f) = (self.dense(d.operands[0])?, self.dense(d.operands[1])?);
-        let out = self.result(d.results[0]);
+        let out = self.result_strided(d.results[0]);
+        let ldc = pixel_stride(&out);
+        let out = if ldc.is_some() { out } else { self.result(d.results[0]) };
+        let ldc = ldc.unwrap_or_default();
         let g = Kernel::new("gc_depthwise_f32").buf("x", &x).buf("w", &f).buf("y", &out);
         let g = images(g, &x, &out, ["batch", "in_h", "in_w", "in_c"]).dim("multiplier", &f.shape[3]);
-        let g = window(g, &w, &f.shape[0], &f.shape[1]);
+        let g = window(g, &w, &f.shape[0], &f.shape[1]).dim("ldc", &ldc);
         let g = self.epilogue(g, &epilogue, &out)?;
         self.launch(g, &d.loc)
     }
@@ -240,6 +246,18 @@ impl Lowering<'_> {
         let g = g.flag("align_corners", d.attrs.flag("align_corners")).flag("half_pixel_centers", d.attrs.flag("half_pixel"));
         self.launch(g, &d.loc)
     }
+}
+
+/// From a pixel to the next, where the pixels of an image are evenly spaced and its channels contiguous.
+fn pixel_stride(y: &Layout) -> Option<Dim> {
+    let stride = |a: usize| (!y.shape[a].is_one()).then(|| y.strides[a].clone());
+    if !stride(3).is_none_or(|s| s.is_one()) {
+        return None;
+    }
+    let pixel = y.strides[2].clone();
+    let row = &pixel * &y.shape[2];
+    let even = stride(1).is_none_or(|s| s == row) && stride(0).is_none_or(|s| s == &row * &y.shape[1]);
+    even.then_some(pixel)
 }
 
 /// Extents of an image and of the output's rows and columns.

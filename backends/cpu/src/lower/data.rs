@@ -4,7 +4,7 @@ use super::kernel::{A, B, D, Kernel, elem_code};
 use super::layout::Layout;
 use super::{Fail, Lowering};
 use graphc_abi::args::data::scatter;
-use graphc_ir::{Dim, InstData, Loc, Op, Tensor, Value};
+use graphc_ir::{Dim, InstData, Op, Tensor, Value};
 use graphc_passes::plan::Place;
 
 impl Lowering<'_> {
@@ -35,9 +35,43 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// Finds concatenations whose operands can be computed in place, outer ones first.
+    pub(super) fn plan_concats(&mut self) {
+        let func = self.func;
+        let uses = func.use_counts();
+        for &i in func.region(func.body).insts.iter().rev() {
+            let d = func.inst(i);
+            let (Op::Concat, Some(&result)) = (d.op, d.results.first()) else { continue };
+            let strided = |v: Value| func.def_inst(v).is_some_and(|i| func.inst(i).op.is_elementwise() || writes_strided(func.inst(i).op));
+            let movable = |v: Value| uses[v.index()] == 1 && !self.to_output.contains_key(&v) && strided(v);
+            let parts: Vec<bool> = d.operands.iter().map(|&v| movable(v)).collect();
+            if !parts.contains(&true) || !self.ty(result).elem.is_plain() {
+                continue;
+            }
+            let out = match self.parts.remove(&result) {
+                Some(l) => l,
+                None => self.result(result),
+            };
+            let (axis, mut at) = (d.attrs.size("axis"), Dim::ZERO);
+            for (&v, movable) in d.operands.iter().zip(parts) {
+                let part = self.part(&out, axis, &at, v);
+                at = &at + &part.shape[axis];
+                if movable {
+                    self.parts.insert(v, part);
+                }
+            }
+            self.layouts[result.index()] = None;
+            self.concats.insert(result, out);
+        }
+    }
+
     pub(super) fn concat(&mut self, d: &InstData) -> Result<(), Fail> {
         let result = d.results[0];
-        let out = self.result(result);
+        let out = match self.concats.remove(&result) {
+            Some(l) => l,
+            None => self.result_strided(result),
+        };
+        self.layouts[result.index()] = Some(out.clone());
         let axis = d.attrs.size("axis");
         let mut at = Dim::ZERO;
         for &v in &d.operands {
@@ -194,14 +228,11 @@ impl Lowering<'_> {
         let buf = self.plan.add_buffer(ty.clone(), Place::Var(var), d.loc.clone());
         self.copy(&x, &Layout::dense(buf, &ty), &d.loc)
     }
+}
 
-    /// A buffer that holds a tensor the compiler made.
-    pub(super) fn own_constant(&mut self, t: Tensor, loc: &Loc) -> Layout {
-        let ty = t.ty();
-        let id = self.plan.add_const(t, graphc_passes::plan::ConstLayout::Plain, loc.clone());
-        let buf = self.plan.add_buffer(ty.clone(), Place::Const(id), loc.clone());
-        Layout::dense(buf, &ty)
-    }
+/// Ops that can write rows apart from each other.
+fn writes_strided(op: Op) -> bool {
+    matches!(op, Op::Fused | Op::Contract | Op::Conv2d | Op::Depthwise | Op::Concat)
 }
 
 /// The bytes of a scalar, the first lowest.

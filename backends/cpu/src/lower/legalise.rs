@@ -4,6 +4,7 @@
 //! they become plain loops with reduced axes; row ops on f64 are taken apart.
 
 use graphc_ir::builder::{Rewrite, rewrite, scalar_tensor};
+use graphc_ir::epilogue::activation;
 use graphc_ir::{Attrs, Builder, Dim, Elem, Func, Inst, InstData, Op, Tensor, Type, Value};
 
 type Step = Result<Option<Vec<Value>>, String>;
@@ -50,7 +51,8 @@ fn legalise(b: &mut Builder, d: &InstData) -> Step {
         Op::Pool2d if elem != Elem::F32 => pool(b, d, elem),
         Op::LayerNorm if elem == Elem::F64 => layer_norm(b, d).map(|y| Some(vec![y])),
         Op::Attention if elem == Elem::F64 => attention(b, d).map(|y| Some(vec![y])),
-        Op::Gather | Op::GatherNd | Op::ScatterNd => wide_indices(b, d),
+        Op::Gather | Op::GatherNd | Op::ScatterNd if !matches!(b.func.ty(d.operands[1]).elem, Elem::I32 | Elem::I64) => wide_indices(b, d),
+        Op::GatherNd if d.attrs.int("batch_dims") > 0 => batch_as_indices(b, d),
         Op::Cast if elem == b.func.ty(d.results[0]).elem => Ok(Some(vec![first])),
         _ => Ok(None),
     }
@@ -105,19 +107,9 @@ fn split_epilogue(b: &mut Builder, d: &InstData) -> Step {
     if let Some(r) = residual.filter(|_| !a.flag("residual_last")) {
         y = b.bin(Op::Add, y, r)?;
     }
-    let none = Attrs::new;
-    y = match a.str("act") {
-        "" | "none" => y,
-        "relu" => b.un(Op::Relu, y)?,
-        "clamp" => b.op(Op::Clamp, &[y], none().with("lo", a.real("act_lo")).with("hi", a.real("act_hi")))?,
-        "leaky_relu" => b.op(Op::LeakyRelu, &[y], none().with("alpha", a.real("act_lo")))?,
-        "gelu" => b.op(Op::Gelu, &[y], none())?,
-        "gelu_tanh" => b.op(Op::Gelu, &[y], none().with("tanh", true))?,
-        name => {
-            let op = Op::parse(name).filter(|o| o.is_elementwise()).ok_or_else(|| format!("no activation {name:?}"))?;
-            b.un(op, y)?
-        }
-    };
+    if let Some((op, attrs)) = activation(a)? {
+        y = b.op(op, &[y], attrs)?;
+    }
     if let Some(r) = residual.filter(|_| a.flag("residual_last")) {
         y = b.bin(Op::Add, y, r)?;
     }
@@ -255,11 +247,21 @@ fn attention(b: &mut Builder, d: &InstData) -> Result<Value, String> {
 
 /// Indices as i32 or i64, which the kernels take.
 fn wide_indices(b: &mut Builder, d: &InstData) -> Step {
-    let indices = d.operands[1];
-    if matches!(b.func.ty(indices).elem, Elem::I32 | Elem::I64) {
-        return Ok(None);
-    }
     let mut operands = d.operands.clone();
-    operands[1] = b.cast(indices, Elem::I64)?;
+    operands[1] = b.cast(operands[1], Elem::I64)?;
     with_operands(b, d, &operands, d.attrs.clone()).map(|y| Some(vec![y]))
+}
+
+/// Index tuples that begin with the position along each batch axis.
+fn batch_as_indices(b: &mut Builder, d: &InstData) -> Step {
+    let ty = b.func.ty(d.operands[1]).clone();
+    let mut shape = ty.shape.clone();
+    *shape.last_mut().ok_or("indices without an axis")? = Dim::ONE;
+    let mut columns = Vec::new();
+    for axis in 0..d.attrs.int("batch_dims") {
+        columns.push(b.op(Op::Iota, &[], Attrs::new().with("shape", shape.clone()).with("axis", axis).with("elem", ty.elem))?);
+    }
+    columns.push(d.operands[1]);
+    let tuples = b.op(Op::Concat, &columns, Attrs::new().with("axis", ty.rank() - 1))?;
+    with_operands(b, d, &[d.operands[0], tuples], Attrs::new()).map(|y| Some(vec![y]))
 }

@@ -107,8 +107,7 @@ impl Lowering<'_> {
             Some(t) => Layout::dense(Buf(u32::MAX), &t.ty()),
             None => self.layout(d.operands[1])?,
         };
-        // No strided results: the columns of an epilogue's operands are contiguous, and so are those of the result.
-        let c = self.result(d.results[0]);
+        let c = self.result_strided(d.results[0]);
         let product = match merged(d, &a, &b, &c) {
             Some(p) => p,
             None => {
@@ -149,9 +148,14 @@ impl Lowering<'_> {
             k = self.bias_and_act(k, &epilogue)?;
             if let Some(r) = epilogue.residual {
                 let r = self.dense(r)?;
-                k = k.buf("residual", &r).dim("r_row", &p.c[0]).flag("residual_after", epilogue.residual_last);
+                // Laid out as a dense result is.
+                let y = merged(d, &a, &b, &Layout::dense(c.buf, &c.ty())).ok_or("too many batch axes")?;
+                if y.batch != p.batch {
+                    return Err("a residual that is not laid out as the result".into());
+                }
+                k = k.buf("residual", &r).dim("r_row", &y.c[0]).flag("residual_after", epilogue.residual_last);
                 for (i, f) in ["r_batch0", "r_batch1", "r_batch2"].iter().enumerate().take(p.batch.len()) {
-                    k = k.dim(f, &p.batch_strides[2][i]);
+                    k = k.dim(f, &y.batch_strides[2][i]);
                 }
             }
         }
@@ -217,11 +221,13 @@ impl Lowering<'_> {
         g = self.bias_and_act(g, epilogue)?;
         if let Some(r) = epilogue.residual {
             let r = self.dense(r)?;
-            g = g.buf("residual", &r).dim("ldr", &p.c[0]).flag("residual_after", epilogue.residual_last);
+            g = g.buf("residual", &r).dim("ldr", &p.n).flag("residual_after", epilogue.residual_last);
             if !p.batch.is_empty() {
-                g = g.dim("residual_batch", &p.batch_strides[2][0]);
+                g = g.dim("residual_batch", &(m * &p.n));
             }
-            g = g.in_place(c, &r);
+            if c.is_dense() {
+                g = g.in_place(c, &r);
+            }
         }
         self.launch(g, &d.loc)
     }
@@ -243,7 +249,10 @@ impl Lowering<'_> {
         let mut k = self.bias_and_act(k, e)?;
         if let Some(r) = e.residual {
             let r = self.dense(r)?;
-            k = k.buf("residual", &r).flag("residual_after", e.residual_last).in_place(y, &r);
+            k = k.buf("residual", &r).flag("residual_after", e.residual_last);
+            if y.is_dense() {
+                k = k.in_place(y, &r);
+            }
         }
         Ok(k)
     }

@@ -33,9 +33,9 @@ pub(crate) struct Lowering<'a> {
     /// Values that are computed straight into an output of the function.
     to_output: HashMap<Value, usize>,
     consts: HashMap<Value, Vec<(ConstId, Buf)>>,
-    /// Where parts of concatenations are to be written.
+    /// Where concatenations lie whose parts are written straight into them, and where those parts are to go.
+    concats: HashMap<Value, Layout>,
     parts: HashMap<Value, Layout>,
-    uses: Vec<u32>,
 }
 
 /// Lowers `func` of `module`, which must hold no calls and no control flow, to a plan with all buffers placed.
@@ -53,10 +53,11 @@ pub fn lower(module: &Module, func: &Func, target: &dyn Target) -> Result<Plan, 
         layouts: vec![None; func.value_count()],
         to_output: HashMap::new(),
         consts: HashMap::new(),
+        concats: HashMap::new(),
         parts: HashMap::new(),
-        uses: func.use_counts(),
     };
     cx.signature();
+    cx.plan_concats();
     let mut unsupported = Vec::new();
     for &inst in &func.region(func.body).insts {
         if let Err(why) = cx.inst(inst) {
@@ -262,16 +263,6 @@ impl<'a> Lowering<'a> {
         };
         self.copy(&l, &out, &loc)?;
         self.layouts[v.index()] = Some(out.clone());
-        Ok(out)
-    }
-
-    /// `l` row-major without gaps, copied if need be.
-    fn densified(&mut self, l: Layout, loc: &Loc) -> Result<Layout, Fail> {
-        if l.is_dense() {
-            return Ok(l);
-        }
-        let out = self.temporary(l.ty(), loc);
-        self.copy(&l, &out, loc)?;
         Ok(out)
     }
 

@@ -1,0 +1,392 @@
+//! The function of a plan: one launch after another.
+
+use super::dims::DimCode;
+use super::{EmitOptions, codegen, status_signature};
+use crate::error::CompileError;
+use crate::tape::dim_words;
+use crate::weights::Weights;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Value};
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{FuncId, Linkage, Module};
+use graphc_abi::args::{self, FieldKind};
+use graphc_abi::{Ctx, ErrorRecord, Status};
+use graphc_ir::Dim;
+use graphc_passes::plan::{Arg, Buf, LoopId, Place, Plan, StepKind};
+use std::collections::HashMap;
+use std::mem::offset_of;
+
+/// What a word of an argument block holds.
+#[derive(Clone, Debug, PartialEq)]
+enum Word {
+    Int(Dim),
+    /// Bits of a real number.
+    Real(u64),
+    /// Address: a base and bytes from it.
+    Address(Base, Dim),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Base {
+    Arena,
+    Weights,
+    Input(usize),
+    Output(usize),
+    Var(usize),
+}
+
+/// An argument block on the stack. Kernels do not change it, so what it holds is known and only what differs is stored.
+struct ArgBlock {
+    slot: StackSlot,
+    holds: Vec<Option<Word>>,
+}
+
+struct Schedule<'a, 'f, M: Module> {
+    module: &'a mut M,
+    b: FunctionBuilder<'f>,
+    plan: &'a Plan,
+    weights: &'a Weights,
+    dims: DimCode<'a>,
+    ctx: Value,
+    /// Parameters: inputs, outputs, arena, weights, vars.
+    params: [Value; 5],
+    bases: HashMap<Base, Value>,
+    blocks: HashMap<String, ArgBlock>,
+    kernels: HashMap<&'static str, FuncRef>,
+    loops: HashMap<LoopId, FuncRef>,
+    loop_ids: &'a [FuncId],
+    /// Takes the launch's number and its status, and returns.
+    fail: Block,
+    hooks: Option<Hooks>,
+}
+
+/// Checks before and after launches.
+struct Hooks {
+    /// True where the run can be cancelled or is traced.
+    watched: Value,
+    traced: Value,
+    hook: FuncRef,
+}
+
+pub fn define<M: Module>(
+    module: &mut M,
+    id: FuncId,
+    sig: Signature,
+    plan: &Plan,
+    weights: &Weights,
+    loop_ids: &[FuncId],
+    opts: &EmitOptions,
+) -> Result<(), CompileError> {
+    let hook = if opts.no_hooks || plan.steps.is_empty() { None } else { Some(define_hook(module, &plan.name, id)?) };
+    let mut context = module.make_context();
+    context.func.signature = sig;
+    let mut fcx = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut context.func, &mut fcx);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let p: Vec<Value> = b.block_params(entry).to_vec();
+    let fail = b.create_block();
+    b.set_cold_block(fail);
+    b.append_block_param(fail, I64);
+    b.append_block_param(fail, I32);
+    let hooks = hook.map(|id| {
+        let hook = module.declare_func_in_func(id, b.func);
+        let load = |b: &mut FunctionBuilder, at: usize| b.ins().load(I64, MemFlagsData::trusted(), p[0], at as i32);
+        let cancel = load(&mut b, offset_of!(Ctx, cancel));
+        let trace = load(&mut b, offset_of!(Ctx, trace));
+        let watched = b.ins().bor(cancel, trace);
+        Hooks { watched, traced: trace, hook }
+    });
+    let dims = DimCode::new(&plan.syms, p[6]);
+    let mut s = Schedule {
+        module,
+        b,
+        plan,
+        weights,
+        dims,
+        ctx: p[0],
+        params: [p[1], p[2], p[3], p[4], p[5]],
+        bases: HashMap::new(),
+        blocks: HashMap::new(),
+        kernels: HashMap::new(),
+        loops: HashMap::new(),
+        loop_ids,
+        fail,
+        hooks,
+    };
+    for i in 0..plan.steps.len() {
+        s.step(i)?;
+    }
+    let Schedule { mut b, module, .. } = s;
+    let ok = b.ins().iconst(I32, Status::Ok as i64);
+    b.ins().return_(&[ok]);
+    b.switch_to_block(fail);
+    let (launch, status) = (b.block_params(fail)[0], b.block_params(fail)[1]);
+    let record = b.ins().load(I64, MemFlagsData::trusted(), p[0], offset_of!(Ctx, error) as i32);
+    b.ins().store(MemFlagsData::trusted(), launch, record, offset_of!(ErrorRecord, launch) as i32);
+    b.ins().return_(&[status]);
+    b.seal_all_blocks();
+    b.finalize(module.target_config());
+    module.define_function(id, &mut context)?;
+    module.clear_context(&mut context);
+    Ok(())
+}
+
+pub fn define_sizes<M: Module>(module: &mut M, id: FuncId, sig: Signature, plan: &Plan, list: &[Dim]) -> Result<(), CompileError> {
+    let mut context = module.make_context();
+    context.func.signature = sig;
+    let mut fcx = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut context.func, &mut fcx);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let (syms, out) = (b.block_params(entry)[0], b.block_params(entry)[1]);
+    let mut dims = DimCode::new(&plan.syms, syms);
+    for (i, d) in list.iter().enumerate() {
+        let v = dims.value(&mut b, d)?;
+        b.ins().store(MemFlagsData::trusted(), v, out, (i * 8) as i32);
+    }
+    b.ins().return_(&[]);
+    b.seal_all_blocks();
+    b.finalize(module.target_config());
+    module.define_function(id, &mut context)?;
+    module.clear_context(&mut context);
+    Ok(())
+}
+
+/// `fn(ctx, launch, end) -> status`: tells the tracer, and gives `Cancelled` before a launch of a cancelled run.
+fn define_hook<M: Module>(module: &mut M, name: &str, of: FuncId) -> Result<FuncId, CompileError> {
+    let sig = status_signature(module, 3);
+    let id = module.declare_function(&format!("{name}.{}.hook", of.as_u32()), Linkage::Local, &sig)?;
+    let mut context = module.make_context();
+    context.func.signature = sig;
+    let mut fcx = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut context.func, &mut fcx);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let p: Vec<Value> = b.block_params(entry).to_vec();
+    let load = |b: &mut FunctionBuilder, at: usize| b.ins().load(I64, MemFlagsData::trusted(), p[0], at as i32);
+    let [call, traced, before, check, cancelled, done] = [(); 6].map(|()| b.create_block());
+    let trace = load(&mut b, offset_of!(Ctx, trace));
+    b.ins().brif(trace, call, &[], traced, &[]);
+
+    b.switch_to_block(call);
+    let mut trace_sig = module.make_signature();
+    let word = cranelift_codegen::ir::AbiParam::new;
+    trace_sig.params.extend([word(I64), word(I64), word(I32)]);
+    let trace_sig = b.import_signature(trace_sig);
+    let data = load(&mut b, offset_of!(Ctx, trace_data));
+    let end = b.ins().ireduce(I32, p[2]);
+    b.ins().call_indirect(trace_sig, trace, &[data, p[1], end]);
+    b.ins().jump(traced, &[]);
+
+    b.switch_to_block(traced);
+    b.ins().brif(p[2], done, &[], before, &[]);
+
+    b.switch_to_block(before);
+    let flag = load(&mut b, offset_of!(Ctx, cancel));
+    b.ins().brif(flag, check, &[], done, &[]);
+
+    b.switch_to_block(check);
+    let set = b.ins().atomic_load(I32, MemFlagsData::trusted(), flag);
+    b.ins().brif(set, cancelled, &[], done, &[]);
+
+    b.switch_to_block(cancelled);
+    let status = b.ins().iconst(I32, Status::Cancelled as i64);
+    b.ins().return_(&[status]);
+
+    b.switch_to_block(done);
+    let ok = b.ins().iconst(I32, 0);
+    b.ins().return_(&[ok]);
+    b.seal_all_blocks();
+    b.finalize(module.target_config());
+    module.define_function(id, &mut context)?;
+    module.clear_context(&mut context);
+    Ok(id)
+}
+
+impl<M: Module> Schedule<'_, '_, M> {
+    /// One launch, skipped where its result is empty.
+    fn step(&mut self, i: usize) -> Result<(), CompileError> {
+        let step = &self.plan.steps[i];
+        let (callee, operands) = match &step.kind {
+            StepKind::Kernel { symbol, args } => (self.kernel(symbol)?, vec![self.kernel_args(symbol, args)?]),
+            StepKind::Loop { id, inputs, outputs } => (self.loop_ref(*id)?, self.loop_args(*id, inputs, outputs)?),
+        };
+        let number = self.b.ins().iconst(I64, i as i64);
+        let guard = self.not_empty(i)?;
+        let next = self.b.create_block();
+        if let Some(not_empty) = guard {
+            let launch = self.b.create_block();
+            self.b.ins().brif(not_empty, launch, &[], next, &[]);
+            self.b.switch_to_block(launch);
+        }
+        self.hook(i, number, false);
+        let call_args: Vec<Value> = std::iter::once(self.ctx).chain(operands).collect();
+        let call = self.b.ins().call(callee, &call_args);
+        let status = self.b.inst_results(call)[0];
+        let done = self.b.create_block();
+        self.b.ins().brif(status, self.fail, &[number.into(), status.into()], done, &[]);
+        self.b.switch_to_block(done);
+        self.hook(i, number, true);
+        self.b.ins().jump(next, &[]);
+        self.b.switch_to_block(next);
+        Ok(())
+    }
+
+    /// Whether what the step writes has elements, where that is not known: an extent of zero must not reach kernels that take 0 as
+    /// a default.
+    fn not_empty(&mut self, i: usize) -> Result<Option<Value>, CompileError> {
+        let Some(&out) = self.plan.steps[i].writes.first() else { return Ok(None) };
+        let elements = self.plan.buffer(out).ty.elements();
+        match elements.sign() {
+            Some(1) => Ok(None),
+            _ => {
+                let n = self.dims.value(&mut self.b, &elements)?;
+                let zero = self.b.ins().iconst(I64, 0);
+                Ok(Some(self.b.ins().icmp(IntCC::SignedGreaterThan, n, zero)))
+            }
+        }
+    }
+
+    fn hook(&mut self, _launch: usize, number: Value, end: bool) {
+        let Some(h) = &self.hooks else { return };
+        let (cond, hook) = (if end { h.traced } else { h.watched }, h.hook);
+        let [call, next] = [(); 2].map(|()| self.b.create_block());
+        self.b.set_cold_block(call);
+        self.b.ins().brif(cond, call, &[], next, &[]);
+        self.b.switch_to_block(call);
+        let end = self.b.ins().iconst(I64, end as i64);
+        let inst = self.b.ins().call(hook, &[self.ctx, number, end]);
+        let status = self.b.inst_results(inst)[0];
+        self.b.ins().brif(status, self.fail, &[number.into(), status.into()], next, &[]);
+        self.b.switch_to_block(next);
+    }
+
+    fn kernel(&mut self, symbol: &'static str) -> Result<FuncRef, CompileError> {
+        if let Some(&f) = self.kernels.get(symbol) {
+            return Ok(f);
+        }
+        let sig = status_signature(self.module, 2);
+        let id = self.module.declare_function(symbol, Linkage::Import, &sig)?;
+        let f = self.module.declare_func_in_func(id, self.b.func);
+        self.kernels.insert(symbol, f);
+        Ok(f)
+    }
+
+    fn loop_ref(&mut self, id: LoopId) -> Result<FuncRef, CompileError> {
+        if let Some(&f) = self.loops.get(&id) {
+            return Ok(f);
+        }
+        let func = *self.loop_ids.get(id.index()).ok_or_else(|| codegen("a loop that the plan does not have"))?;
+        let f = self.module.declare_func_in_func(func, self.b.func);
+        self.loops.insert(id, f);
+        Ok(f)
+    }
+
+    /// Stores the arguments; the address of their block.
+    fn kernel_args(&mut self, symbol: &str, given: &[(&'static str, Arg)]) -> Result<Value, CompileError> {
+        let sig = args::signature(symbol).ok_or_else(|| codegen(format!("no kernel {symbol}")))?;
+        let mut words: Vec<Word> = sig
+            .fields
+            .iter()
+            .map(|f| if f.kind == FieldKind::Real { Word::Real(0) } else { Word::Int(Dim::ZERO) })
+            .collect();
+        for (name, arg) in given {
+            let at = sig.fields.iter().position(|f| f.name == *name).ok_or_else(|| codegen(format!("{symbol} takes no {name}")))?;
+            words[at] = match arg {
+                Arg::Int(d) => Word::Int(d.clone()),
+                Arg::Real(r) => Word::Real(r.to_bits()),
+                Arg::Buf { buf, offset } => self.address(*buf, offset)?,
+            };
+        }
+        self.store(symbol, &words)
+    }
+
+    fn loop_args(&mut self, id: LoopId, inputs: &[Buf], outputs: &[Buf]) -> Result<Vec<Value>, CompileError> {
+        let pointers = inputs.iter().chain(outputs).map(|&b| self.address(b, &Dim::ZERO)).collect::<Result<Vec<_>, _>>()?;
+        let plan = self.plan;
+        let l = plan.loops.get(id.index()).ok_or_else(|| codegen("a loop that the plan does not have"))?;
+        let dims: Vec<Word> = dim_words(l).into_iter().map(Word::Int).collect();
+        let pointers = self.store(&format!("ptrs{}", pointers.len()), &pointers)?;
+        // Blocks are kept apart by length, and never empty.
+        let dims = if dims.is_empty() { pointers } else { self.store(&format!("dims{}", dims.len()), &dims)? };
+        Ok(vec![pointers, dims])
+    }
+
+    /// Makes the argument block `name` hold `words`.
+    fn store(&mut self, name: &str, words: &[Word]) -> Result<Value, CompileError> {
+        let mut block = match self.blocks.remove(name) {
+            Some(b) => b,
+            None => {
+                let bytes = u32::try_from(words.len() * 8).map_err(codegen)?;
+                let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
+                ArgBlock { slot, holds: vec![None; words.len()] }
+            }
+        };
+        for (i, (word, holds)) in words.iter().zip(&mut block.holds).enumerate() {
+            if holds.as_ref() == Some(word) {
+                continue;
+            }
+            let v = match word {
+                Word::Int(d) => self.dims.value(&mut self.b, d)?,
+                Word::Real(bits) => self.b.ins().iconst(I64, *bits as i64),
+                Word::Address(base, offset) => {
+                    let base = self.base(*base);
+                    if offset.is_zero() {
+                        base
+                    } else {
+                        let offset = self.dims.value(&mut self.b, offset)?;
+                        self.b.ins().iadd(base, offset)
+                    }
+                }
+            };
+            self.b.ins().stack_store(I64, v, block.slot, (i * 8) as i32);
+            *holds = Some(word.clone());
+        }
+        let at = self.b.ins().stack_addr(I64, block.slot, 0);
+        self.blocks.insert(name.to_owned(), block);
+        Ok(at)
+    }
+
+    /// The address of element `offset` of `buf`.
+    fn address(&self, buf: Buf, offset: &Dim) -> Result<Word, CompileError> {
+        let b = self.plan.buffer(buf);
+        let bytes = offset * &Dim::from(b.ty.elem.size());
+        Ok(match &b.place {
+            Place::Arena { offset } => Word::Address(Base::Arena, offset + &bytes),
+            Place::Input(i) => Word::Address(Base::Input(*i), bytes),
+            Place::Output(i) => Word::Address(Base::Output(*i), bytes),
+            Place::Const(c) => Word::Address(Base::Weights, &Dim::from(self.weights.offset(*c)) + &bytes),
+            Place::Var(v) => Word::Address(Base::Var(v.index()), bytes),
+            Place::View { of, offset } => {
+                let from = offset * &Dim::from(b.ty.elem.size());
+                match self.address(*of, &Dim::ZERO)? {
+                    Word::Address(base, at) => Word::Address(base, &(&at + &from) + &bytes),
+                    other => other,
+                }
+            }
+            Place::Unplaced => return Err(codegen(format!("buffer {} has no place", buf.0))),
+        })
+    }
+
+    fn base(&mut self, base: Base) -> Value {
+        if let Some(&v) = self.bases.get(&base) {
+            return v;
+        }
+        let [inputs, outputs, arena, weights, vars] = self.params;
+        let (table, i) = match base {
+            Base::Arena => return arena,
+            Base::Weights => return weights,
+            Base::Input(i) => (inputs, i),
+            Base::Output(i) => (outputs, i),
+            Base::Var(i) => (vars, i),
+        };
+        let v = self.b.ins().load(I64, MemFlagsData::trusted(), table, (i * 8) as i32);
+        self.bases.insert(base, v);
+        v
+    }
+}

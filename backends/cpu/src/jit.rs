@@ -1,0 +1,71 @@
+//! Machine code in this process.
+
+use crate::emit::{EmitOptions, codegen, define_plan};
+use crate::error::CompileError;
+use crate::weights::Weights;
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::default_libcall_names;
+use graphc_abi::Entry;
+use graphc_passes::plan::Plan;
+
+/// A compiled plan. The code lives as long as this.
+pub struct JitCode {
+    module: Option<JITModule>,
+    entry: Entry,
+}
+
+// SAFETY: the module is only kept to own the code, which nothing writes after it is compiled.
+unsafe impl Send for JitCode {}
+// SAFETY: as above.
+unsafe impl Sync for JitCode {}
+
+impl JitCode {
+    /// The function; see [`Entry`]. It must not be called after `self` is dropped.
+    pub fn entry(&self) -> Entry {
+        self.entry
+    }
+}
+
+impl Drop for JitCode {
+    fn drop(&mut self) {
+        if let Some(m) = self.module.take() {
+            // SAFETY: the caller of `entry` promised that no call is running or will come.
+            unsafe { m.free_memory() };
+        }
+    }
+}
+
+/// Code generation for the machine that runs this, or with `pic` for any machine of its kind.
+pub(crate) fn target_isa(pic: bool) -> Result<OwnedTargetIsa, CompileError> {
+    let mut flags = settings::builder();
+    let mut set = |name: &str, value: &str| flags.set(name, value).map_err(codegen);
+    set("opt_level", "speed")?;
+    set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" })?;
+    set("use_colocated_libcalls", "false")?;
+    set("is_pic", if pic { "true" } else { "false" })?;
+    let builder = match pic {
+        true => cranelift_native::builder_with_options(false),
+        false => cranelift_native::builder(),
+    };
+    builder.map_err(codegen)?.finish(settings::Flags::new(flags)).map_err(codegen)
+}
+
+/// Compiles a plan to run in this process. `weights` is the layout of the constants that the code will be called with.
+///
+/// # Errors
+/// If a loop has no code.
+pub fn compile_jit(plan: &Plan, weights: &Weights, opts: &EmitOptions) -> Result<JitCode, CompileError> {
+    let mut builder = JITBuilder::with_isa(target_isa(false)?, default_libcall_names());
+    for s in graphc_kernels::symbols() {
+        builder.symbol(s.name, s.address);
+    }
+    let mut module = JITModule::new(builder);
+    let id = define_plan(&mut module, plan, weights, &plan.name, opts)?;
+    module.finalize_definitions()?;
+    let address = module.get_finalized_function(id);
+    // SAFETY: `define_plan` gives the function this signature.
+    let entry = unsafe { std::mem::transmute::<*const u8, Entry>(address) };
+    Ok(JitCode { module: Some(module), entry })
+}

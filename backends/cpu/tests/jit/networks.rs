@@ -1,0 +1,23 @@
+//! Small networks through compiled code and the interpreter.
+
+
+
+use graphc_ir::op::Tolerance;
+use graphc_ir::{Attrs, Elem, Op, Type};
+use crate::support::{Rng, check, module, sym};
+
+#[test]
+fn multilayer_perceptron_at_several_batch_sizes() {
+    let mut rng = Rng(7);
+    let [w1, b1, w2, b2] = [&[20, 33][..], &[33], &[33, 10], &[10]].map(|s| rng.tensor(Elem::F32, s));
+    let m = module(&[Type::new(Elem::F32, vec![sym("n"), 20i64.into()])], |b, p| {
+        let [w1, b1, w2, b2] = [w1, b1, w2, b2].map(|t| b.constant(t));
+        let product = || Attrs::new().with("lhs", vec![1i64]).with("rhs", vec![0i64]);
+        let h = b.op(Op::Contract, &[p[0], w1, b1], product().with("bias", true).with("act", "relu"))?;
+        let y = b.op(Op::Contract, &[h, w2], product())?;
+        let y = b.bin(Op::Add, y, b2)?;
+        Ok(vec![b.un(Op::Softmax, y)?])
+    });
+    let cases: Vec<_> = [1, 2, 5, 33, 0].iter().map(|&n| vec![rng.tensor(Elem::F32, &[n, 20])]).collect();
+    check(&m, &cases, Tolerance::Scale(64), "mlp");
+}
