@@ -14,6 +14,7 @@ pub mod math;
 pub mod matrix;
 pub mod pack;
 pub mod rows;
+pub mod scalar;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tier;
@@ -42,5 +43,5 @@ pub(crate) use {last_segment, symbol_list};
 
 /// All symbols of the library.
 pub fn symbols() -> impl Iterator<Item = &'static Symbol> {
-    [attention::SYMBOLS, conv::SYMBOLS, depthwise::SYMBOLS, math::SYMBOLS, matrix::SYMBOLS, rows::SYMBOLS, data::SYMBOLS].into_iter().flatten()
+    [attention::SYMBOLS, conv::SYMBOLS, depthwise::SYMBOLS, math::SYMBOLS, matrix::SYMBOLS, rows::SYMBOLS, data::SYMBOLS, scalar::SYMBOLS].into_iter().flatten()
 }

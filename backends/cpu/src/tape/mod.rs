@@ -15,6 +15,17 @@
 //!
 //! The imports of the emitted code are among [`graphc_kernels::symbols`].
 
+mod body;
+mod clif;
+mod code;
+mod expand;
+mod glue;
+mod legalize;
+mod lower;
+mod math;
+mod nest;
+
+use body::Body;
 use cranelift_module::{FuncId, Module, ModuleError};
 use graphc_abi::Ctx;
 use graphc_ir::Dim;
@@ -87,6 +98,13 @@ pub fn dim_words(l: &Loop) -> Vec<Dim> {
 
 /// Compiles `l` as function `symbol` (local to the module) of signature [`LoopFn`].
 pub fn define_loop<M: Module>(module: &mut M, l: &Loop, symbol: &str, opts: &TapeOptions) -> Result<FuncId, TapeError> {
-    let _ = (module, l, symbol, opts);
-    Err(TapeError::Unsupported("fused loops yet".into()))
+    let body = Body::new(l)?;
+    let mut kernels: Vec<(Tier, FuncId)> = Vec::new();
+    let id = clif::define_kernel(module, &body, &format!("{symbol}.portable"))?;
+    kernels.push((Tier::Portable, id));
+    let _ = opts;
+    glue::define(module, l, &body, symbol, &kernels)
 }
+
+#[cfg(test)]
+mod tests;
