@@ -6,7 +6,7 @@ use crate::weights::Weights;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::default_libcall_names;
+use cranelift_module::{Linkage, Module, default_libcall_names};
 use graphc_abi::Entry;
 use graphc_passes::plan::Plan;
 
@@ -63,6 +63,17 @@ pub fn compile_jit(plan: &Plan, weights: &Weights, opts: &EmitOptions) -> Result
     }
     let mut module = JITModule::new(builder);
     let id = define_plan(&mut module, plan, weights, &plan.name, opts)?;
+    // The JIT would panic on a symbol that it cannot find.
+    let missing: Vec<&str> = module
+        .declarations()
+        .get_functions()
+        .filter(|(_, d)| d.linkage == Linkage::Import)
+        .filter_map(|(_, d)| d.name.as_deref())
+        .filter(|name| !graphc_kernels::symbols().any(|s| s.name == *name))
+        .collect();
+    if !missing.is_empty() {
+        return Err(codegen(format!("the kernel library lacks {}", missing.join(", "))));
+    }
     module.finalize_definitions()?;
     let address = module.get_finalized_function(id);
     // SAFETY: `define_plan` gives the function this signature.

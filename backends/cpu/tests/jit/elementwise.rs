@@ -100,7 +100,11 @@ fn casts() {
     for &from in ELEMS {
         for &to in ELEMS {
             let m = module(&[Type::new(from, vec![sym("n")])], |b, p| Ok(vec![b.op(Op::Cast, p, Attrs::new().with("elem", to))?]));
-            let cases = [vec![rng.tensor(from, &[37])], vec![rng.tensor(from, &[1])]];
+            let cases = [37, 1].map(|n| {
+                let t = rng.tensor(from, &[n]);
+                let v = t.to_reals().unwrap();
+                vec![if to.is_unsigned_int() { tensor_of(from, &[n], &v.iter().map(|x| x.abs()).collect::<Vec<_>>()) } else { t }]
+            });
             check(&m, &cases, Tolerance::Exact, &format!("cast of {from} to {to}"));
         }
     }

@@ -2,5 +2,7 @@
 
 mod elementwise;
 mod networks;
+mod object;
+mod state;
 mod structured;
 mod support;
