@@ -114,9 +114,11 @@ impl Array {
     pub fn to_tensor(&self) -> Result<Tensor, EvalError> {
         let shape = self.shape().to_vec();
         macro_rules! pack {
-            ($a:expr, $v:ident => $e:expr) => {
-                $a.iter().flat_map(|&$v| $e.to_le_bytes()).collect::<Vec<u8>>()
-            };
+            ($a:expr, $v:ident => $e:expr) => {{
+                let mut bytes = Vec::with_capacity($a.len() * self.elem.size());
+                $a.iter().for_each(|&$v| bytes.extend_from_slice(&$e.to_le_bytes()));
+                bytes
+            }};
         }
         let bytes: Option<Vec<u8>> = match (&self.data, self.elem) {
             (Data::Bool(a), Elem::Bool) => Some(a.iter().map(|&b| b as u8).collect()),

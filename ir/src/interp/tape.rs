@@ -158,7 +158,21 @@ pub fn bin(op: Bin, x: &Array, y: &Array) -> Result<Array, EvalError> {
         _ if y.elem != elem => return Err(EvalError::shape(format!("element types {elem} and {} differ", y.elem))),
         (Data::Real(a), Data::Real(b)) => {
             scalar::bin_real(op, elem, 1.0, 1.0).ok_or_else(no)?;
-            Data::Real(zip(a, b, |x, y| round(elem, scalar::bin_real(op, elem, x, y).unwrap_or(0.0)))?)
+            // The frequent operations on the most frequent type, without a choice for each element.
+            macro_rules! single {
+                ($f:expr) => {
+                    zip(a, b, |x: f64, y: f64| $f(x, y) as f32 as f64)?
+                };
+            }
+            Data::Real(match (op, elem) {
+                (Bin::Add, Elem::F32) => single!(|x, y| x + y),
+                (Bin::Sub, Elem::F32) => single!(|x, y| x - y),
+                (Bin::Mul, Elem::F32) => single!(|x, y| x * y),
+                (Bin::Div, Elem::F32) => single!(|x, y| x / y),
+                (Bin::Max, Elem::F32) => single!(scalar::greater),
+                (Bin::Min, Elem::F32) => single!(scalar::lesser),
+                _ => zip(a, b, |x, y| round(elem, scalar::bin_real(op, elem, x, y).unwrap_or(0.0)))?,
+            })
         }
         (Data::Complex(a), Data::Complex(b)) => {
             scalar::bin_complex(op, 1.0.into(), 1.0.into()).ok_or_else(no)?;
