@@ -15,6 +15,7 @@ pub fn limits() -> Limits {
         max_messages: 1 << 16,
         max_nodes: 1 << 14,
         max_edges: 1 << 16,
+        max_name_bytes: 1 << 20,
         max_functions: 1 << 10,
         max_ports: 1 << 10,
         max_elements: 1 << 24,

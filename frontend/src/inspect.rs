@@ -1,7 +1,7 @@
 //! Facts about a whole model: which ops it has and which of them a consumer cannot take.
 
 use crate::error::{ErrorKind, Result, UnsupportedOp};
-use crate::graph::{Attrs, Library, RawGraph, Request, reached};
+use crate::graph::{Attrs, Library, RawGraph, Request, needed_in_body, reached};
 use crate::proto::attr_value::Value as Attr;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -13,29 +13,30 @@ pub(crate) fn histogram<'a>(graph: &'a RawGraph, library: &'a Library) -> BTreeM
     counts
 }
 
-/// Names of the functions that the attributes of a node refer to.
-fn referred<'a>(attrs: &'a Attrs) -> impl Iterator<Item = &'a str> {
-    attrs.values().flat_map(|a| -> Vec<&'a str> {
-        match &a.value {
-            Some(Attr::Func(f)) => vec![&f.name],
-            Some(Attr::List(l)) => l.func.iter().map(|f| f.name.as_str()).collect(),
-            _ => Vec::new(),
-        }
-    })
+/// The functions that the attributes of a node refer to, with what they are instantiated with.
+fn referred(attrs: &Attrs) -> impl Iterator<Item = (&str, &Attrs)> {
+    let functions = attrs.values().flat_map(|a| match &a.value {
+        Some(Attr::Func(f)) => std::slice::from_ref(&**f),
+        Some(Attr::List(l)) => &l.func,
+        _ => &[],
+    });
+    functions.map(|f| (f.name.as_str(), &f.attr))
 }
 
 /// Fails with every unsupported op that a request reaches. Calls that inlining removes are not ops here.
 pub(crate) fn unsupported(graph: &RawGraph, library: &Library, request: &Request, supported: &dyn Fn(&str) -> bool) -> Result<()> {
-    let mut found: BTreeMap<&str, UnsupportedOp> = BTreeMap::new();
-    let mut seen: HashSet<&str> = HashSet::new();
-    let mut functions: VecDeque<&str> = VecDeque::new();
-    let mut visit = |op, function: &str, name: &str, attrs, functions: &mut VecDeque<_>| {
-        let call = library.get(op).map(|f| f.name());
-        functions.extend(referred(attrs).chain(call).filter(|f| seen.insert(f)));
+    let mut found: BTreeMap<String, UnsupportedOp> = BTreeMap::new();
+    let mut seen: HashSet<String> = HashSet::new();
+    let mut functions: VecDeque<(String, Attrs)> = VecDeque::new();
+    let mut visit = |op: &str, function: &str, name: &str, attrs: &Attrs, functions: &mut VecDeque<_>| {
+        let call = library.get(op).map(|f| (f.name(), attrs));
+        let new = referred(attrs).chain(call).filter(|(f, _)| seen.insert(f.to_string()));
+        functions.extend(new.map(|(f, attrs)| (f.to_string(), attrs.clone())));
         if call.is_some() || matches!(op, "PartitionedCall" | "StatefulPartitionedCall") || supported(op) {
             return;
         }
-        let entry = found.entry(op).or_insert_with(|| UnsupportedOp { op: op.to_string(), count: 0, nodes: Vec::new() });
+        let new = || UnsupportedOp { op: op.to_string(), count: 0, nodes: Vec::new() };
+        let entry = found.entry(op.to_string()).or_insert_with(new);
         entry.count += 1;
         if entry.nodes.len() < UnsupportedOp::NAMED {
             entry.nodes.push(if function.is_empty() { name.to_string() } else { format!("{function}/{name}") });
@@ -45,10 +46,17 @@ pub(crate) fn unsupported(graph: &RawGraph, library: &Library, request: &Request
         let node = graph.node(id);
         visit(&node.op, "", &node.name, &node.attrs, &mut functions);
     }
-    while let Some(name) = functions.pop_front() {
-        let Some(function) = library.get(name) else { continue };
-        for (op, node, attrs) in function.named_nodes() {
-            visit(op, name, node, attrs, &mut functions);
+    while let Some((name, attrs)) = functions.pop_front() {
+        let Some(function) = library.get(&name) else { continue };
+        // What is dead in a body need not be supported. A body that cannot be built is looked at whole.
+        match library.body(&name, &attrs) {
+            Ok(body) => {
+                let keep = needed_in_body(&body);
+                for ((_, node), _) in body.nodes().zip(&keep).filter(|((_, n), k)| **k && n.op != "_Arg") {
+                    visit(&node.op, &name, &node.name, &node.attrs, &mut functions);
+                }
+            }
+            Err(_) => function.named_nodes().for_each(|(op, node, attrs)| visit(op, &name, node, attrs, &mut functions)),
         }
     }
     if found.is_empty() {

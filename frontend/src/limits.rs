@@ -13,6 +13,8 @@ pub struct Limits {
     pub max_nodes: usize,
     /// Edges of one graph after inlining.
     pub max_edges: usize,
+    /// Bytes of the names that inlining makes, which grow with the depth of calls.
+    pub max_name_bytes: usize,
     /// Functions in a library.
     pub max_functions: usize,
     /// Outputs of one node, and length of one list attribute that decides a number of inputs or outputs.
@@ -21,7 +23,8 @@ pub struct Limits {
     pub max_rank: usize,
     /// Elements of one tensor.
     pub max_elements: usize,
-    /// Bytes that one constant may take when a short value is repeated to fill its shape, or when slices are assembled.
+    /// Bytes that one constant may take when a short value is repeated to fill its shape. Slices of a partitioned variable may take
+    /// this many together, or as many as their data shards have.
     pub max_constant_bytes: usize,
     /// Depth of calls that inlining follows.
     pub max_call_depth: usize,
@@ -37,14 +40,15 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_file_bytes: 4 << 30,
-            max_messages: 32 << 20,
-            max_nodes: 8 << 20,
-            max_edges: 32 << 20,
+            max_messages: 16 << 20,
+            max_nodes: 2 << 20,
+            max_edges: 16 << 20,
+            max_name_bytes: 512 << 20,
             max_functions: 1 << 20,
             max_ports: 1 << 20,
             max_rank: 254,
             max_elements: 1 << 40,
-            max_constant_bytes: 4 << 30,
+            max_constant_bytes: 1 << 30,
             max_call_depth: 128,
             max_nesting: 100,
             max_checkpoint_entries: 4 << 20,

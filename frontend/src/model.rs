@@ -13,7 +13,7 @@ use crate::source::{self, Source};
 use crate::tensor::RawTensor;
 use crate::variables::{self, Variable};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ pub struct Model {
     pub(crate) graph: RawGraph,
     pub(crate) library: Library,
     pub(crate) variables: Vec<Variable>,
+    /// Position of each variable by its key.
+    variable_index: HashMap<String, usize>,
     pub(crate) checkpoint: Option<Checkpoint>,
     signatures: BTreeMap<String, Signature>,
     tags: Vec<String>,
@@ -107,11 +109,13 @@ impl Model {
         let mut variables = variables::declared(&graph)?;
         let saver = meta.saver_def.as_ref();
         variables::find_values(&mut variables, &graph, &library, saver, checkpoint.as_ref())?;
+        let variable_index = variables.iter().enumerate().map(|(i, v)| (v.key.clone(), i)).collect();
         Ok(Model {
             file: file.to_path_buf(),
             graph,
             library,
             variables,
+            variable_index,
             checkpoint,
             signatures,
             tags: info.tags,
@@ -217,8 +221,7 @@ impl Model {
 
     /// The variable that a `VarHandleOp`, `VariableV2` or `Variable` node stands for.
     pub fn variable(&self, node: &Node) -> Option<&Variable> {
-        let key = variables::key(node)?;
-        self.variables.iter().find(|v| v.key == key)
+        self.variables.get(*self.variable_index.get(&variables::key(node)?)?)
     }
 
     /// Value of a variable from the checkpoint: a view of the mapped file unless it is assembled from slices.

@@ -185,10 +185,24 @@ impl RawTensor {
     }
 
     fn map_elements<T: Copy>(&self, expected: &'static str, f: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>> {
-        let size = self.dtype.size().ok_or_else(|| self.wrong_kind(expected))?;
-        let bytes = self.bytes(&Limits::default())?;
-        bytes.chunks_exact(size).map(|b| f(b).ok_or_else(|| self.wrong_kind(expected))).collect()
+        let wrong = || self.wrong_kind(expected);
+        let size = self.dtype.size().ok_or_else(wrong)?;
+        match &self.data {
+            TensorData::Dense(b) => b.chunks_exact(size).map(|b| f(b).ok_or_else(wrong)).collect(),
+            TensorData::Splat(b) => {
+                let (count, limit) = (self.elements(), Self::MAX_CONVERTED);
+                if count > limit {
+                    let what = "elements of one repeated constant";
+                    return Err(ErrorKind::TooMany { what, count, limit, name: "RawTensor::MAX_CONVERTED" }.into());
+                }
+                Ok(vec![f(b).ok_or_else(wrong)?; count])
+            }
+            TensorData::Strings(_) => Err(wrong()),
+        }
     }
+
+    /// How many elements of a repeated value `to_i64s` and its like write out. They are for shapes, axes and such.
+    pub const MAX_CONVERTED: usize = 1 << 26;
 
     fn wrong_kind(&self, expected: &'static str) -> crate::Error {
         ErrorKind::TensorKind { expected, dtype: self.dtype, shape: self.shape.clone() }.into()

@@ -193,7 +193,7 @@ struct Flow {
 
 struct Flows<'a> {
     library: &'a Library,
-    /// What becomes of an argument of a function; a function that is being looked at counts as writing nothing more.
+    /// What becomes of an argument of a function. While a function is being looked at, a call of it counts as writing.
     known: HashMap<(String, usize), Flow>,
 }
 
@@ -230,7 +230,8 @@ impl Flows<'_> {
     fn consumer(&mut self, graph: &RawGraph, id: NodeId, input: usize, depth: usize, flow: &mut Flow) -> Result<Vec<u32>> {
         let node = graph.node(id);
         let (functions, skipped): (Vec<Callee<'_>>, usize) = match node.op.as_str() {
-            "ReadVariableOp" | "DisableCopyOnRead"
+            "ReadVariableOp"
+            | "DisableCopyOnRead"
             | "_ReadVariablesOp"
             | "VarIsInitializedOp"
             | "IsVariableInitialized"
@@ -267,7 +268,7 @@ impl Flows<'_> {
         if let Some(flow) = self.known.get(&memo) {
             return Ok(flow.clone());
         }
-        self.known.insert(memo.clone(), Flow::default());
+        self.known.insert(memo.clone(), Flow { written: true, outputs: Vec::new() });
         let body = self.library.body(function, attrs)?;
         let flow = match body.inputs.get(argument) {
             Some(arg) => self.follow(&body, Value { node: arg.node, port: 0 }, depth)?,

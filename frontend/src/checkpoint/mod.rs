@@ -200,8 +200,6 @@ impl Checkpoint {
     /// Puts a slice together from a tensor's stored pieces.
     fn assemble(&self, key: &str, proto: &BundleEntryProto, entry: &TensorEntry, wanted: &Slice) -> Result<RawTensor> {
         let size = entry.dtype.size().ok_or_else(|| self.bad(key, format!("slices of type {} cannot be read", entry.dtype)))?;
-        let total = wanted.elements().checked_mul(size).filter(|n| *n <= self.limits.max_constant_bytes);
-        let total = total.ok_or_else(|| self.bad(key, "its slices take more than Limits::max_constant_bytes"))?;
         let whole = Slice::whole(&entry.shape);
         let mut out = Vec::new();
         let mut covered = 0usize;
@@ -224,7 +222,11 @@ impl Checkpoint {
         if !proto.slices.is_empty() && covered != wanted.elements() {
             return Err(self.bad(key, "its stored slices do not cover it exactly once"));
         }
-        // Only now, when the pieces are known to exist, is the room taken.
+        // Only now, when the pieces are known to exist, is the room taken: several of them may be the same bytes of the file.
+        let mapped = self.shards.iter().filter_map(OnceLock::get).map(Bytes::len).fold(0, usize::saturating_add);
+        let most = self.limits.max_constant_bytes.max(mapped);
+        let total = wanted.elements().checked_mul(size).filter(|n| *n <= most);
+        let total = total.ok_or_else(|| self.bad(key, "its slices take more than Limits::max_constant_bytes"))?;
         out.resize(total, 0);
         for (slice, tensor) in &pieces {
             let copied = slice::copy_shared(slice, &tensor.bytes(&self.limits)?, wanted, &mut out, size);

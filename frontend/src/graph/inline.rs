@@ -54,6 +54,9 @@ struct Inliner<'a> {
     pending: VecDeque<Pending>,
     /// Effects of inlined functions, in slots.
     effects: Vec<NodeId>,
+    /// Nodes of bodies looked at, and bytes of names made, so far.
+    visited: usize,
+    name_bytes: usize,
     /// Whether the graph has TF1 control flow, where a node without inputs runs in every branch unless a control edge ties it.
     switches: bool,
 }
@@ -77,6 +80,8 @@ pub(super) fn inline(graph: &RawGraph, keep: &[bool], roots: Roots, library: &Li
         names: graph.nodes().zip(keep).filter(|(_, k)| **k).map(|((_, n), _)| n.name.clone()).collect(),
         pending: VecDeque::new(),
         effects: Vec::new(),
+        visited: 0,
+        name_bytes: 0,
         switches: false,
     };
     let map = inliner.lay_out(graph, keep, "", &HashMap::new(), None, None)?;
@@ -135,7 +140,7 @@ impl Inliner<'_> {
             }
             let mut node = node.clone();
             if !prefix.is_empty() {
-                node.name = self.unique(format!("{prefix}/{}", node.name));
+                node.name = self.unique(format!("{prefix}/{}", node.name))?;
             }
             node.inputs.iter_mut().for_each(|v| v.node = map[v.node.index()]);
             node.controls.iter_mut().for_each(|c| *c = map[c.index()]);
@@ -158,13 +163,20 @@ impl Inliner<'_> {
         Ok(map)
     }
 
-    fn unique(&mut self, name: String) -> String {
+    /// The name, or the name with a number where it is taken.
+    fn unique(&mut self, name: String) -> Result<String> {
+        self.name_bytes = self.name_bytes.saturating_add(name.len());
+        let limit = self.library.limits().max_name_bytes;
+        if self.name_bytes > limit {
+            let count = self.name_bytes;
+            return Err(ErrorKind::TooMany { what: "bytes of names after inlining", count, limit, name: "max_name_bytes" }.into());
+        }
         if self.names.insert(name.clone()) {
-            return name;
+            return Ok(name);
         }
         let free = (1u64..).map(|i| format!("{name}_{i}")).find(|n| !self.names.contains(n)).unwrap_or(name);
         self.names.insert(free.clone());
-        free
+        Ok(free)
     }
 
     /// Lays out the body of one call and makes the call's slot forward to it.
@@ -182,13 +194,18 @@ impl Inliner<'_> {
             return Err(ErrorKind::CallDepth { limit: self.library.limits().max_call_depth }.into());
         }
         let body = self.library.body(&function, &call_attrs(&node))?;
+        self.visited = self.visited.saturating_add(body.len());
+        if self.visited > self.library.limits().max_nodes {
+            let (count, limit) = (self.visited, self.library.limits().max_nodes);
+            return Err(ErrorKind::TooMany { what: "nodes of called functions", count, limit, name: "max_nodes" }.into());
+        }
         if body.inputs.len() != node.inputs.len() {
             let (expected, found) = (body.inputs.len(), node.inputs.len());
             return Err(ErrorKind::FunctionArguments { function, expected, found }.into());
         }
         let entry = self.entry(&node)?;
         let args = body.inputs.iter().zip(&node.inputs).map(|(arg, value)| (arg.node, *value)).collect();
-        let keep = needed(&body, body.outputs.iter().map(|o| o.value.node).chain(body.targets.iter().copied()));
+        let keep = needed_in_body(&body);
         let chain = Arc::new(Chain { function, depth, outer: chain });
         let map = self.lay_out(&body, &keep, &node.name, &args, entry, Some(&chain)).map_err(|e| e.in_function(&body.name))?;
 
@@ -219,7 +236,7 @@ impl Inliner<'_> {
             [] => None,
             [one] => Some(*one),
             _ => {
-                let name = self.unique(format!("{}/entry", node.name));
+                let name = self.unique(format!("{}/entry", node.name))?;
                 Some(self.no_op(name, &node.device, before))
             }
         })
@@ -309,6 +326,11 @@ fn call_attrs(node: &Node) -> Attrs {
 /// A control return that changes nothing: a read.
 fn harmless(node: &Node) -> bool {
     !node.has_effect() && node.def.as_ref().is_some_and(|d| d.is_stateful) && node.controls.is_empty()
+}
+
+/// The nodes of a body that a call of it runs.
+pub(crate) fn needed_in_body(body: &RawGraph) -> Vec<bool> {
+    needed(body, body.outputs.iter().map(|o| o.value.node).chain(body.targets.iter().copied()))
 }
 
 /// The nodes that the roots need, through data and control edges.

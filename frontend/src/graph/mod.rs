@@ -8,7 +8,7 @@ mod node;
 
 pub use extract::{Feed, Fetch, Request};
 pub(crate) use extract::{extract, reached};
-pub(crate) use inline::inline_body;
+pub(crate) use inline::{inline_body, needed_in_body};
 pub(crate) use library::main_graph;
 pub use library::{Function, Library};
 pub(crate) use node::arg_count;
