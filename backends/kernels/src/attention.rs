@@ -212,7 +212,8 @@ impl Head {
                             product.multiply(rows, 0..in_place);
                         }
                     }
-                    if last {
+                    // Without keys the product is zero.
+                    if last && self.t_k > 0 {
                         for i in 0..rows {
                             (finish.scale)(out.add(i * self.out_time), d_v, 1.0 / (*states.add(r + i)).sum);
                         }

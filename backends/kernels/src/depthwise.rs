@@ -40,7 +40,8 @@ struct Depthwise {
 // SAFETY: its inputs are read only, and each thread computes other lines of `y`.
 unsafe impl Sync for Depthwise {}
 
-/// Computes output lines of the flattened `[batch, out_h]`.
+/// Computes output lines of the flattened `[batch, out_h]`. Safe where the tensors are valid as the arguments say and the processor has
+/// the tier's instructions; so for what is inlined into it below.
 type LinesFn = unsafe fn(&Depthwise, Range<usize>);
 
 /// See [`DepthwiseArgs`].

@@ -127,6 +127,23 @@ fn attention_in_blocks_of_keys() {
     }
 }
 
+#[test]
+fn attention_without_keys_is_zero() {
+    each_tier(|tier| {
+        for t_q in [2, 20] {
+            let q = vec![1f32; t_q * 8];
+            let mut out = vec![5f32; t_q * 8];
+            // SAFETY: all words zero is an argument list of absent operands.
+            let mut args: AttentionArgs = unsafe { core::mem::zeroed() };
+            (args.q, args.k, args.v, args.out) = (q.as_ptr(), q.as_ptr(), q.as_ptr(), out.as_mut_ptr());
+            (args.batch, args.heads, args.t_q, args.d) = (1, 1, t_q as i64, 8);
+            (args.q_time, args.k_time, args.v_time, args.out_time) = (8, 8, 8, 8);
+            assert_eq!(launch(1, gc_attention_f32, &args), 0);
+            assert!(out.iter().all(|&v| v == 0.0), "{tier:?}");
+        }
+    });
+}
+
 /// Keys that count for nothing in the first block must not hide those of a later one.
 #[test]
 fn attention_with_a_masked_first_block() {

@@ -12,7 +12,8 @@ use core::ops::Range;
 /// Most rows that [`multiply`] takes.
 pub const MAX_ROWS: usize = 2;
 
-/// Sums of `MR` rows and `NV` vectors over `steps`, in `U` chains each, to `out[MR][NV * LANES]`.
+/// Sums of `MR` rows and `NV` vectors over `steps`, in `U` chains each, to `out[MR][NV * LANES]`. Inlined into functions of a tier;
+/// safe where those elements are valid.
 #[inline(always)]
 unsafe fn sums<S: Simd, const MR: usize, const NV: usize, const U: usize>(
     a: *const f32,

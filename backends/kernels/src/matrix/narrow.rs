@@ -27,7 +27,8 @@ pub fn weights_len(n: usize, runs: usize, steps: usize) -> Option<usize> {
     (n <= MAX_COLS && steps >= MIN_STEPS && len <= MAX_WEIGHTS).then_some(len)
 }
 
-/// Sums of rows: pointers `[runs][stride]`, extents, weights `[runs][J][steps up to 16]`, results `[P][J]`.
+/// Sums of rows: pointers `[runs][stride]`, extents, weights `[runs][J][steps up to 16]`, results `[P][J]`. Safe where those are valid and
+/// the processor has the tier's instructions; so for `sums`, which is inlined.
 type SumsFn = unsafe fn(*const *const f32, usize, usize, usize, *const f32, *mut f32);
 
 #[inline(always)]

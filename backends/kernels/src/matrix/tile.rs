@@ -57,6 +57,10 @@ impl Tile {
 }
 
 /// Computes a tile of a fixed number of rows.
+///
+/// # Safety
+/// The processor has the tier's instructions. Rows (or pointers), panel, bias and residual are valid for the tile's rows, `cols` and
+/// steps, the panel for whole vectors; `c` for `cols` floats a row.
 pub type TileFn = unsafe fn(&Tile);
 
 /// The microkernels for panels of one width in one tier.
@@ -87,6 +91,7 @@ pub(crate) const fn avx512_rows(nr: usize) -> usize {
 /// Sums of the columns of `MR` rows.
 type Sums<S, const MR: usize, const NV: usize> = [[<S as Simd>::V; NV]; MR];
 
+/// Safe as [`TileFn`] says, inlined into functions of a tier.
 #[inline(always)]
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
     unsafe {
