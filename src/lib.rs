@@ -13,6 +13,7 @@
 //! A [`Callable`] is compiled once and takes every size that its signature leaves open.
 
 pub mod compare;
+pub mod linked;
 pub mod npz;
 pub mod picture;
 pub mod profile;
@@ -25,16 +26,17 @@ pub use graphc_runtime::{
     Callable, Error, Port, Program, RunOptions, Session, SessionOptions, StatusCode, Tracer, View, array_of,
 };
 
-use graphc_ir::{Func, Module};
+use graphc_ir::{Func, Module, text};
 use graphc_passes::pass::{Diag, PassCx};
 use graphc_passes::pipeline::{self, Observer, PassTiming};
+use half::{bf16, f16};
 
 /// Runs the standard passes for this machine's CPU over a module.
 ///
 /// # Errors
 /// The first error of a pass or of the observer.
 pub fn optimise(module: &mut Module, observer: &mut dyn Observer) -> Result<Vec<PassTiming>, Error> {
-    let target = graphc_cpu::CpuTarget::host();
+    let target = graphc_cpu::CpuTarget;
     pipeline::run(module, &pipeline::standard(), &PassCx { target: &target }, observer).map_err(|e| Error::Compile(e.to_string()))
 }
 
@@ -43,20 +45,40 @@ pub fn optimise(module: &mut Module, observer: &mut dyn Observer) -> Result<Vec<
 /// # Errors
 /// If an op has no lowering.
 pub fn plan_text(module: &Module, func: &Func) -> Result<String, Error> {
-    let plan = graphc_cpu::lower::lower(module, func, &graphc_cpu::CpuTarget::host()).map_err(|e| Error::Compile(e.to_string()))?;
+    let plan = graphc_cpu::plan(module, &func.name).map_err(|e| Error::Compile(e.to_string()))?;
     Ok(graphc_passes::plan::print::print_plan(&plan))
 }
 
-/// A module as text, constants in full or elided.
+/// A module as text, with constants in full or elided.
 pub fn ir_text(module: &Module, constants: bool) -> String {
-    let _ = constants;
-    graphc_ir::text::print(module)
+    let constants = if constants { text::Constants::Full } else { text::Constants::Elided };
+    // Writing to memory does not fail.
+    text::print_with(module, &mut text::Options { constants, ..text::Options::default() }).unwrap_or_default()
 }
 
 /// Checks a module after a pass, for [`Observer`]s.
 ///
 /// # Errors
-/// What the verifier found, as an error of the pass.
+/// The first thing that the verifier found, as an error of the pass.
 pub fn verify_after(pass: &'static str, module: &Module) -> Result<(), Diag> {
-    graphc_ir::verify::check(module).map_err(|message| Diag { pass, loc: graphc_ir::Loc::default(), message })
+    match graphc_ir::verify::module(module).first() {
+        Some(e) => Err(Diag { pass, loc: graphc_ir::Loc::default(), message: e.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// A tensor of any real type or bool from numbers, each rounded to it; `None` for other types or another count.
+pub fn tensor_from_reals(elem: Elem, shape: &[usize], values: &[f64]) -> Option<Tensor> {
+    macro_rules! cast {
+        ($($e:ident $t:ty),*) => {
+            match elem {
+                Elem::Bool => Tensor::from_bools(shape, &values.iter().map(|&v| v != 0.0).collect::<Vec<_>>()),
+                Elem::F16 => Tensor::from_slice(shape, &values.iter().map(|&v| f16::from_f64(v)).collect::<Vec<_>>()),
+                Elem::BF16 => Tensor::from_slice(shape, &values.iter().map(|&v| bf16::from_f64(v)).collect::<Vec<_>>()),
+                $(Elem::$e => Tensor::from_slice(shape, &values.iter().map(|&v| v as $t).collect::<Vec<_>>()),)*
+                _ => None,
+            }
+        };
+    }
+    cast!(F32 f32, F64 f64, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
 }

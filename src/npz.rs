@@ -29,7 +29,7 @@ pub fn read(path: &Path) -> io::Result<Vec<(String, Tensor)>> {
     let mut arrays = Vec::with_capacity(archive.len());
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i)?;
-        let name = entry.name().strip_suffix(".npy").ok_or_else(|| bad(format!("{:?} in the archive is no .npy array", entry.name())))?.to_owned();
+        let name = entry.name()?.strip_suffix(".npy").ok_or_else(|| bad(format!("{:?} in the archive is no .npy array", entry.name().unwrap_or_default())))?.to_owned();
         let array = read_array(&mut entry).map_err(|e| bad(format!("array {name:?}: {e}")))?;
         arrays.push((name, array));
     }

@@ -119,5 +119,5 @@ fn flop(symbol: &str, args: &[(&'static str, Arg)], of: &dyn Fn(&Sym) -> Option<
 
 /// FMA peak of one core, measured now: the best of several bursts, in GFLOP/s.
 pub fn fma_peak_gflops() -> f64 {
-    graphc_cpu::peak::fma_gflops()
+    graphc_kernels::peak::fma_flops() / 1e9
 }

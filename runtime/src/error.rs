@@ -2,6 +2,7 @@
 
 use graphc_abi::{ErrorRecord, Status};
 use graphc_frontend::legalise::LegaliseError;
+use graphc_ir::interp::EvalError;
 use std::fmt;
 
 /// Status classes, numbered as TensorFlow numbers them.
@@ -30,6 +31,8 @@ pub enum Error {
     Feed { name: String, message: String },
     /// The caller's output does not fit.
     Output { name: String, message: String },
+    /// The interpreter failed.
+    Interpreter(EvalError),
     /// The run failed at a node.
     Run { status: Status, node: String, record: ErrorRecord },
 }
@@ -46,13 +49,14 @@ impl Error {
             Error::Feed { .. } => "GC0701",
             Error::Output { .. } => "GC0702",
             Error::Run { .. } => "GC0703",
+            Error::Interpreter(_) => "GC0704",
         }
     }
 
     /// The class that TensorFlow would give this error.
     pub fn status(&self) -> i32 {
         let class = match self {
-            Error::Model(_) | Error::Feed { .. } | Error::Output { .. } => StatusCode::InvalidArgument,
+            Error::Model(_) | Error::Feed { .. } | Error::Output { .. } | Error::Interpreter(_) => StatusCode::InvalidArgument,
             Error::Graph(e) => return e.status(),
             Error::Compile(_) => StatusCode::Unimplemented,
             Error::Run { status, .. } => match status {
@@ -66,7 +70,11 @@ impl Error {
 
     /// True where the graph has ops that graphc does not compile yet, as against a graph that is wrong.
     pub fn is_unsupported(&self) -> bool {
-        matches!(self, Error::Compile(_)) || matches!(self, Error::Graph(LegaliseError::Unsupported(_)))
+        match self {
+            Error::Graph(e) => e.is_unsupported(),
+            Error::Interpreter(e) => e.kind == graphc_ir::interp::EvalErrorKind::Unsupported,
+            e => matches!(e, Error::Compile(_)),
+        }
     }
 }
 
@@ -80,6 +88,7 @@ impl fmt::Display for Error {
         match self {
             Error::Model(_) | Error::Graph(_) => Ok(()),
             Error::Compile(m) => write!(f, "{m}"),
+            Error::Interpreter(e) => write!(f, "{e}"),
             Error::Feed { name, message } => write!(f, "feed {name:?}: {message}"),
             Error::Output { name, message } => write!(f, "output {name:?}: {message}"),
             Error::Run { status, node, record } => {

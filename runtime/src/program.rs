@@ -72,6 +72,24 @@ impl Program {
         &self.compiled
     }
 
+    /// Whether the code reads or writes variables of the session.
+    pub fn has_variables(&self) -> bool {
+        !self.vars.is_empty()
+    }
+
+    /// The feeds that are inputs of the code, in its order.
+    pub fn inputs_of<'a>(&self, feeds: &[View<'a>]) -> Vec<View<'a>> {
+        self.feed_of.iter().map(|&k| feeds[k]).collect()
+    }
+
+    /// The symbols of the program and their values for these feeds.
+    pub fn symbols(&self, feeds: &[View]) -> Vec<(Sym, i64)> {
+        let mut values = vec![-1; self.compiled.plan.syms.len()];
+        // Feeds that do not fit leave symbols unknown.
+        let _ = self.bind(feeds, &mut values);
+        self.compiled.plan.syms.iter().cloned().zip(values).filter(|(_, v)| *v >= 0).collect()
+    }
+
     /// Gives memory that no run uses back to the system.
     pub fn trim(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -226,14 +244,14 @@ impl Program {
         // SAFETY: inputs were checked against the ports by `bind`, outputs are as large as `size` computed, the arena as the plan says,
         // and the code, weights and variables live as long as `self` and the session.
         let code = unsafe {
-            (self.compiled.entry())(
+            (self.compiled.code.entry())(
                 &ctx,
                 memory.inputs.as_ptr(),
                 memory.outputs.as_ptr(),
                 memory.arena.as_mut_ptr(),
-                self.compiled.weights(),
-                memory.syms.as_ptr(),
+                self.compiled.weights.as_ptr(),
                 guard.pointers(),
+                memory.syms.as_ptr(),
             )
         };
         options.trace = tracer;

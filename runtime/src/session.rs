@@ -7,7 +7,9 @@ use crate::specialise::{self, Spec};
 use crate::state::Variables;
 use crate::view::View;
 use graphc_frontend::{Feed, Fetch, Limits, Model, OpenOptions, RawGraph, Request};
+use graphc_ir::interp::Interp;
 use graphc_ir::{Dim, Elem, Module, Tensor};
+use graphc_passes::plan::Plan;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -136,8 +138,8 @@ impl Session {
 impl Callable {
     fn new(shared: Arc<Shared>, request: &Request) -> Result<Callable> {
         let graph = shared.model.run_graph(request)?;
-        let spec = Spec::of(&graph)?;
-        let callable = Callable { inputs: specialise::input_ports(&graph, &spec), outputs: specialise::output_ports(&graph), shared, graph, spec, variants: RwLock::default() };
+        let spec = specialise::declared(&shared.model, &graph)?;
+        let callable = Callable { inputs: specialise::input_ports(&spec), outputs: specialise::output_ports(&graph), shared, graph, spec, variants: RwLock::default() };
         match callable.compile(None) {
             Ok(p) => callable.variants.write().unwrap_or_else(PoisonError::into_inner).push(p),
             // What the feeds must tell first is compiled when they come.
@@ -173,6 +175,17 @@ impl Callable {
     /// If the graph cannot be brought into the IR.
     pub fn module(&self, feeds: Option<&[View]>) -> Result<Module> {
         Ok(specialise::legalise(&self.shared.model, &self.graph, self.spec.clone(), feeds)?.module)
+    }
+
+    /// The plan of what was compiled for all that the signature leaves open.
+    ///
+    /// # Errors
+    /// If the graph must see feeds before it can be compiled.
+    pub fn plan(&self) -> Result<Plan> {
+        match self.variants.read().unwrap_or_else(PoisonError::into_inner).first() {
+            Some(p) => Ok(p.compiled().plan.clone()),
+            None => self.compile(None).map(|p| p.compiled().plan.clone()),
+        }
     }
 
     fn compile(&self, feeds: Option<&[View]>) -> Result<Arc<Program>> {
@@ -214,6 +227,19 @@ impl Callable {
         }
     }
 
+    /// The outputs by the reference interpreter, from the module before any pass.
+    ///
+    /// # Errors
+    /// If the graph cannot be brought into the IR, or its evaluation fails.
+    pub fn interpret(&self, feeds: &[Tensor]) -> Result<Vec<Tensor>> {
+        let views = self.views(feeds)?;
+        specialise::check_feeds(&self.inputs, &views)?;
+        let l = specialise::legalise(&self.shared.model, &self.graph, self.spec.clone(), Some(&views))?;
+        let inputs: Vec<Tensor> = feeds.iter().zip(&l.feeds).filter(|(_, f)| f.value.is_none()).map(|(t, _)| t.clone()).collect();
+        let name = l.module.funcs.first().map(|f| f.name.clone()).unwrap_or_default();
+        Interp::new(&l.module).run(&name, &inputs).map_err(Error::Interpreter)
+    }
+
     /// Runs and returns the outputs.
     ///
     /// # Errors
@@ -236,13 +262,15 @@ impl Callable {
     /// # Errors
     /// As [`Callable::run`].
     pub fn run_tensors(&self, feeds: &[Tensor]) -> Result<Vec<Tensor>> {
-        let view = |(t, p): (&Tensor, &Port)| {
-            let owned = || Error::Feed { name: p.name.clone(), message: format!("a {} cannot be fed yet", t.elem()) };
-            // SAFETY of the lifetime: the views borrow from `feeds`.
-            View::new(t.elem(), t.shape(), t.bytes()).ok_or_else(owned)
+        self.run(&self.views(feeds)?)
+    }
+
+    fn views<'a>(&self, feeds: &'a [Tensor]) -> Result<Vec<View<'a>>> {
+        let names = self.inputs.iter().map(|p| p.name.clone()).chain(std::iter::repeat(String::new()));
+        let view = |(t, name): (&'a Tensor, String)| {
+            View::new(t.elem(), t.shape(), t.bytes()).ok_or_else(|| Error::Feed { name, message: format!("a {} cannot be fed yet", t.elem()) })
         };
-        let views: Vec<View> = feeds.iter().zip(&self.inputs).map(view).collect::<Result<_>>()?;
-        self.run(&views)
+        feeds.iter().zip(names).map(view).collect()
     }
 
     /// Runs into the bytes of outputs that the caller owns: no allocation when the shapes are those of the last run.

@@ -1,7 +1,7 @@
 //! Variables of a session.
 
 use crate::memory::Block;
-use graphc_ir::{Module, Type};
+use graphc_ir::Module;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,8 +14,7 @@ pub struct Variables {
     order: RwLock<()>,
 }
 
-pub struct Variable {
-    pub ty: Type,
+struct Variable {
     memory: Mutex<Block>,
 }
 
@@ -32,16 +31,22 @@ unsafe impl Send for VarPointers {}
 unsafe impl Sync for VarPointers {}
 
 /// Keeps other runs off the variables for the time of a run.
-pub enum VarGuard<'a> {
-    None(&'a VarPointers),
-    Read(&'a VarPointers, #[allow(dead_code)] RwLockReadGuard<'a, ()>),
-    Write(&'a VarPointers, #[allow(dead_code)] RwLockWriteGuard<'a, ()>),
+pub struct VarGuard<'a> {
+    vars: &'a VarPointers,
+    _held: Held<'a>,
+}
+
+/// The lock of a run; held, never looked at.
+#[expect(dead_code)]
+enum Held<'a> {
+    Nothing,
+    Read(RwLockReadGuard<'a, ()>),
+    Write(RwLockWriteGuard<'a, ()>),
 }
 
 impl VarGuard<'_> {
     pub fn pointers(&self) -> *const *mut u8 {
-        let (VarGuard::None(p) | VarGuard::Read(p, _) | VarGuard::Write(p, _)) = self;
-        if p.pointers.is_empty() { ptr::null() } else { p.pointers.as_ptr() }
+        if self.vars.is_empty() { ptr::null() } else { self.vars.pointers.as_ptr() }
     }
 }
 
@@ -62,7 +67,7 @@ impl VarPointers {
             if let Some(t) = var.init.as_ref().filter(|t| t.bytes().len() == bytes) {
                 block.bytes_mut().copy_from_slice(t.bytes());
             }
-            let v = Arc::new(Variable { ty: var.ty.clone(), memory: Mutex::new(block) });
+            let v = Arc::new(Variable { memory: Mutex::new(block) });
             by_name.insert(var.name.clone(), v.clone());
             variables.push(v);
         }
@@ -70,13 +75,16 @@ impl VarPointers {
         Some(VarPointers { variables, pointers, writes })
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.variables.is_empty()
+    }
+
     pub fn lock<'a>(&'a self, session: &'a Variables) -> VarGuard<'a> {
-        if self.variables.is_empty() {
-            VarGuard::None(self)
-        } else if self.writes {
-            VarGuard::Write(self, session.order.write().unwrap_or_else(PoisonError::into_inner))
-        } else {
-            VarGuard::Read(self, session.order.read().unwrap_or_else(PoisonError::into_inner))
-        }
+        let held = match (self.is_empty(), self.writes) {
+            (true, _) => Held::Nothing,
+            (false, true) => Held::Write(session.order.write().unwrap_or_else(PoisonError::into_inner)),
+            (false, false) => Held::Read(session.order.read().unwrap_or_else(PoisonError::into_inner)),
+        };
+        VarGuard { vars: self, _held: held }
     }
 }

@@ -1,9 +1,8 @@
 //! `graphc check`: a model's outputs against references.
 
-use super::run::views;
 use super::{Failure, ModelArgs, outln, print_json};
 use graphc::compare::{Difference, compare};
-use graphc::{Callable, Session, Tensor};
+use graphc::{Callable, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -66,7 +65,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut outputs = Vec::new();
     for path in &args.references {
         let arrays = graphc::npz::read(path).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
-        outputs.extend(check(args, &session, &callable, path, &arrays)?);
+        outputs.extend(check(args, &callable, path, &arrays)?);
     }
     let report = Report { agrees: outputs.iter().all(|o| o.agrees), outputs };
     if args.json {
@@ -83,7 +82,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if report.agrees { Ok(()) } else { Err(Failure::differs()) }
 }
 
-fn check(args: &Args, session: &Session, callable: &Callable, path: &Path, arrays: &[(String, Tensor)]) -> Result<Vec<OutputReport>, Failure> {
+fn check(args: &Args, callable: &Callable, path: &Path, arrays: &[(String, Tensor)]) -> Result<Vec<OutputReport>, Failure> {
     let find = |prefix: &str, name: &str| arrays.iter().find(|(n, _)| n.strip_prefix(prefix) == Some(name)).map(|(_, t)| t);
     let inputs: Vec<Tensor> = callable
         .inputs()
@@ -91,9 +90,9 @@ fn check(args: &Args, session: &Session, callable: &Callable, path: &Path, array
         .map(|p| find("in/", &p.name).cloned().ok_or_else(|| Failure::input(format!("{}: no array \"in/{}\"", path.display(), p.name))))
         .collect::<Result<_, _>>()?;
     let got = match args.backend {
-        Backend::Jit => callable.run(&views(&inputs)?)?,
-        Backend::Interp => session.interpret(callable, &inputs)?,
-        Backend::Object => super::compile::run_object(callable, &inputs)?,
+        Backend::Jit => callable.run_tensors(&inputs)?,
+        Backend::Interp => callable.interpret(&inputs)?,
+        Backend::Object => graphc::linked::run(callable, &inputs)?,
     };
     let mut reports = Vec::new();
     for (port, got) in callable.outputs().iter().zip(&got) {

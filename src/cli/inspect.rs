@@ -3,7 +3,7 @@
 use super::{Failure, ModelArgs, outln, print_json};
 use graphc::frontend::{DataType, Model, PartialShape, Request, TensorSpec, legalise};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -107,12 +107,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         report.variable_bytes += count.saturating_mul(v.dtype.size().unwrap_or(0) as u64);
         report.variables.push(VariableReport { name: v.name.clone(), ty: type_text(Some(v.dtype), &v.shape), has_value: v.stored.is_some() });
     }
+    let supported: BTreeSet<&str> = legalise::supported().collect();
     for (name, request, inputs, outputs) in requests(&args.model, model)? {
         let graph = model.run_graph(&request);
         if let Ok(graph) = &graph {
             for (_, node) in graph.nodes() {
                 *report.ops.entry(node.op.clone()).or_default() += 1;
-                if !legalise::is_supported(&node.op) {
+                if !supported.contains(node.op.as_str()) {
                     *report.unsupported.entry(node.op.clone()).or_default() += 1;
                 }
             }

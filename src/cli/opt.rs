@@ -1,7 +1,7 @@
 //! `graphc opt`: the IR of a model between passes, as text or as a picture.
 
 use super::{Failure, ModelArgs, outln, print_json};
-use graphc::ir::{Module, verify};
+use graphc::ir::Module;
 use graphc::passes::pass::Diag;
 use graphc::passes::pipeline::{self, Observer, PassTiming};
 use graphc::picture;
@@ -128,7 +128,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         printer.print("input", &module);
     }
     if args.verify {
-        verify::check(&module).map_err(Failure::input)?;
+        graphc::verify_after("input", &module).map_err(Failure::input)?;
     }
     let timings = graphc::optimise(&mut module, &mut printer)?;
     let silent = args.print_before.is_empty() && args.print_after.is_empty() && args.print_changed.is_empty();

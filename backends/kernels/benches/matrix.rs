@@ -68,54 +68,6 @@ fn best(mut f: impl FnMut()) -> f64 {
     best
 }
 
-/// Floating-point operations a second of chains of multiply-adds in registers.
-fn peak() -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::*;
-        const STEPS: usize = 4000;
-        #[target_feature(enable = "avx512f")]
-        fn avx512() {
-            let (a, b) = (_mm512_set1_ps(0.5), _mm512_set1_ps(0.25));
-            let mut acc = [_mm512_setzero_ps(); 16];
-            for _ in 0..STEPS {
-                for v in &mut acc {
-                    *v = _mm512_fmadd_ps(*v, a, b);
-                }
-            }
-            std::hint::black_box(acc);
-        }
-        #[target_feature(enable = "avx2,fma")]
-        fn avx2() {
-            let (a, b) = (_mm256_set1_ps(0.5), _mm256_set1_ps(0.25));
-            let mut acc = [_mm256_setzero_ps(); 12];
-            for _ in 0..STEPS {
-                for v in &mut acc {
-                    *v = _mm256_fmadd_ps(*v, a, b);
-                }
-            }
-            std::hint::black_box(acc);
-        }
-        // SAFETY: `tier` names only what the processor has.
-        match tier() {
-            Tier::Avx512 => return (STEPS * 16 * 32) as f64 / best(|| unsafe { avx512() }),
-            Tier::Avx2 => return (STEPS * 12 * 16) as f64 / best(|| unsafe { avx2() }),
-            Tier::Portable => {}
-        }
-    }
-    const STEPS: usize = 4000;
-    (STEPS * 8 * 8) as f64
-        / best(|| {
-            let mut acc = [[0f32; 4]; 8];
-            for _ in 0..STEPS {
-                for v in acc.as_flattened_mut() {
-                    *v = *v * 0.5 + 0.25;
-                }
-            }
-            std::hint::black_box(acc);
-        })
-}
-
 impl Bench {
     fn wants(&self, name: &str) -> bool {
         self.filter.is_empty() || self.filter.iter().any(|f| name.contains(f.as_str()))
@@ -297,7 +249,12 @@ impl Bench {
 
 fn main() {
     let filter = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let mut b = Bench { filter, peak: peak(), scratch: Buffer::new(SCRATCH_BYTES / 4), error: ErrorRecord::default() };
+    let mut b = Bench {
+        filter,
+        peak: graphc_kernels::peak::fma_flops(),
+        scratch: Buffer::new(SCRATCH_BYTES / 4),
+        error: ErrorRecord::default(),
+    };
     println!("{:?}: peak {:.1} GFLOP/s on one thread", tier(), b.peak / 1e9);
     for (m, n, k) in
         [(512, 512, 512), (196, 256, 2304), (49, 2048, 512), (128, 768, 768), (128, 3072, 768), (128, 768, 3072), (32, 1000, 2048)]

@@ -13,6 +13,7 @@ pub mod epilogue;
 pub mod math;
 pub mod matrix;
 pub mod pack;
+pub mod peak;
 pub mod rows;
 pub mod scalar;
 #[cfg(test)]
@@ -43,5 +44,16 @@ pub(crate) use {last_segment, symbol_list};
 
 /// All symbols of the library.
 pub fn symbols() -> impl Iterator<Item = &'static Symbol> {
-    [attention::SYMBOLS, conv::SYMBOLS, depthwise::SYMBOLS, math::SYMBOLS, matrix::SYMBOLS, rows::SYMBOLS, data::SYMBOLS, scalar::SYMBOLS].into_iter().flatten()
+    [
+        attention::SYMBOLS,
+        conv::SYMBOLS,
+        depthwise::SYMBOLS,
+        math::SYMBOLS,
+        matrix::SYMBOLS,
+        rows::SYMBOLS,
+        data::SYMBOLS,
+        scalar::SYMBOLS,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -41,6 +41,33 @@ pub enum LegaliseError {
 }
 
 impl LegaliseError {
+    /// Stable code, listed in the reference of errors.
+    pub fn code(&self) -> &'static str {
+        match self {
+            LegaliseError::Unsupported(_) => "GC0219",
+            LegaliseError::NeedsValue { .. } | LegaliseError::NeedsRank { .. } => "GC0503",
+            LegaliseError::Assume { .. } | LegaliseError::NeedsShape { .. } => "GC0503",
+            LegaliseError::Node { code, .. } => code,
+        }
+    }
+
+    /// TensorFlow's number of the status.
+    pub fn status(&self) -> i32 {
+        match self {
+            LegaliseError::Node { status, .. } => status.code(),
+            _ => TfStatus::Unimplemented.code(),
+        }
+    }
+
+    /// True where the graph asks for what graphc does not compile, as against a graph that is wrong.
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            LegaliseError::Unsupported(_) => true,
+            LegaliseError::Node { code, .. } => matches!(*code, "GC0502" | "GC0503"),
+            _ => true,
+        }
+    }
+
     /// The node that broke a rule or needs to know more.
     pub fn node(&self) -> Option<&str> {
         match self {

@@ -92,5 +92,5 @@ pub fn read(path: &Path) -> io::Result<Vec<Case>> {
 /// If the message is damaged or holds what no tensor has.
 pub fn tensor(proto: &TensorProto) -> Result<Tensor, String> {
     let raw = RawTensor::from_proto(proto, &Limits::default()).map_err(|e| e.to_string())?;
-    legalise::tensor(&raw).ok_or_else(|| format!("no tensor of type {}", raw.dtype))
+    legalise::tensor(&raw, &Limits::default())
 }

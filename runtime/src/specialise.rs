@@ -1,0 +1,177 @@
+//! From a graph to a program: what feeds leave open stays symbolic, and what the graph must know is taken from the feeds of a run.
+
+use crate::error::{Error, Result};
+use crate::program::Program;
+use crate::session::{Port, Shared};
+use crate::state::VarPointers;
+use crate::view::View;
+use graphc_cpu::{CpuTarget, EmitOptions};
+use graphc_frontend::legalise::{self, Feed, LegaliseError, Legalised, elem_of};
+use graphc_frontend::{Model, RawGraph};
+use graphc_ir::{Dim, Elem, Module, Op, Sym};
+use graphc_passes::pass::PassCx;
+use graphc_passes::pipeline;
+use std::collections::HashMap;
+
+/// What is known of the feeds before a run.
+pub type Spec = legalise::Request;
+
+/// How often a graph may ask to know more before it is given up.
+const ATTEMPTS: usize = 64;
+
+/// What the graph itself declares.
+///
+/// # Errors
+/// If the graph breaks a rule.
+pub fn declared(model: &Model, graph: &RawGraph) -> Result<Spec> {
+    let name = if graph.name.is_empty() { "main" } else { &graph.name };
+    Ok(Spec::of(name, graph, model.assigned_variables(graph)?))
+}
+
+pub fn input_ports(spec: &Spec) -> Vec<Port> {
+    spec.feeds.iter().map(|f| Port { name: f.name.clone(), elem: f.elem, shape: f.shape.clone() }).collect()
+}
+
+pub fn output_ports(graph: &RawGraph) -> Vec<Port> {
+    let port = |o: &graphc_frontend::GraphOutput| {
+        let elem = o.dtype.and_then(elem_of).unwrap_or(Elem::Variant);
+        Port { name: o.name.clone(), elem, shape: None }
+    };
+    graph.outputs.iter().map(port).collect()
+}
+
+/// True if the graph can be compiled once feeds are there.
+pub fn needs_feeds(e: &Error) -> bool {
+    matches!(e, Error::Graph(LegaliseError::NeedsRank { .. } | LegaliseError::NeedsValue { .. } | LegaliseError::NeedsShape { .. }))
+}
+
+/// Checks types, ranks and constant dimensions of feeds against what the graph declares.
+///
+/// # Errors
+/// The first feed that does not fit.
+pub fn check_feeds(ports: &[Port], feeds: &[View]) -> Result<()> {
+    for (port, view) in ports.iter().zip(feeds) {
+        let fits = |dims: &[Dim]| {
+            dims.len() == view.shape().len() && dims.iter().zip(view.shape()).all(|(d, &n)| d.as_const().is_none_or(|c| c == n as i64))
+        };
+        if port.elem != view.elem() || port.shape.as_deref().is_some_and(|s| !fits(s)) {
+            let want = port.shape.as_ref().map_or("[…]".to_owned(), |s| format!("{s:?}"));
+            let message = format!("{}{:?} was given where the graph has {}{want}", view.elem(), view.shape(), port.elem);
+            return Err(Error::Feed { name: port.name.clone(), message });
+        }
+    }
+    Ok(())
+}
+
+/// Values of the symbols in `spec` for these feeds; the symbols that two feeds disagree on come second.
+fn bind(spec: &Spec, feeds: &[View]) -> (HashMap<Sym, i64>, Vec<Sym>) {
+    let (mut values, mut torn) = (HashMap::new(), Vec::new());
+    for (f, v) in spec.feeds.iter().zip(feeds) {
+        for (d, &n) in f.shape.iter().flatten().zip(v.shape()) {
+            if let Some(s) = d.as_sym()
+                && *values.entry(s.clone()).or_insert(n as i64) != n as i64
+            {
+                torn.push(s.clone());
+            }
+        }
+    }
+    (values, torn)
+}
+
+/// Puts the sizes that are fed in the place of dimensions for which `replace` is true.
+fn fix_dims(spec: &mut Spec, feeds: &[View], replace: &dyn Fn(&Dim) -> bool) {
+    for (f, v) in spec.feeds.iter_mut().zip(feeds) {
+        for (d, &n) in f.shape.iter_mut().flatten().zip(v.shape()) {
+            if replace(d) {
+                *d = Dim::from(n);
+            }
+        }
+    }
+}
+
+fn mentions(d: &Dim, syms: &[Sym]) -> bool {
+    let mut found = false;
+    d.for_each_sym(&mut |s| found |= syms.contains(s));
+    found
+}
+
+/// Whether shapes of the spec fit the feeds for some values of the symbols.
+fn takes(legalised: &[Feed], feeds: &[View]) -> bool {
+    let spec = Spec { feeds: legalised.to_vec(), ..Spec::default() };
+    let (values, torn) = bind(&spec, feeds);
+    let of = |s: &Sym| values.get(s).copied();
+    torn.is_empty()
+        && legalised.iter().zip(feeds).all(|(f, v)| f.shape.iter().flatten().zip(v.shape()).all(|(d, &n)| d.eval(&of) == Some(n as i64)))
+}
+
+/// Legalises for all that the spec leaves open, or, with feeds, for a class of feeds that these belong to.
+///
+/// # Errors
+/// If the graph is not supported or breaks a rule; without feeds, also if it must know more.
+pub fn legalise(model: &Model, graph: &RawGraph, mut spec: Spec, feeds: Option<&[View]>) -> Result<Legalised> {
+    if let Some(feeds) = feeds {
+        let (_, torn) = bind(&spec, feeds);
+        fix_dims(&mut spec, feeds, &|d| mentions(d, &torn));
+    }
+    for _ in 0..ATTEMPTS {
+        match (legalise::legalise_with_assumptions(model, graph, &spec), feeds) {
+            (Ok(l), Some(feeds)) if !takes(&l.feeds, feeds) => {
+                // An assumption does not hold for these feeds: what it is about becomes what is fed.
+                let mut syms: Vec<Sym> = l.guards.iter().map(|g| g.sym.clone()).collect();
+                l.guards.iter().for_each(|g| g.dim.for_each_sym(&mut |s| syms.push(s.clone())));
+                fix_dims(&mut spec, feeds, &|d| mentions(d, &syms));
+            }
+            (Ok(l), _) => return Ok(l),
+            (Err(LegaliseError::NeedsRank { feeds: which }), Some(feeds)) => {
+                for k in which {
+                    if let (Some(f), Some(v)) = (spec.feeds.get_mut(k), feeds.get(k)) {
+                        f.shape = Some((0..v.shape().len()).map(|axis| Dim::sym(Sym::new(&format!("in{k}_{axis}")))).collect());
+                    }
+                }
+            }
+            (Err(LegaliseError::NeedsValue { feeds: which, .. }), Some(feeds)) => {
+                for k in which {
+                    if let (Some(f), Some(v)) = (spec.feeds.get_mut(k), feeds.get(k)) {
+                        f.value = v.to_tensor();
+                        f.shape = Some(v.shape().iter().map(|&n| Dim::from(n)).collect());
+                    }
+                }
+            }
+            (Err(LegaliseError::NeedsShape { syms, .. }), Some(feeds)) => fix_dims(&mut spec, feeds, &|d| mentions(d, &syms)),
+            (Err(e), _) => return Err(e.into()),
+        }
+    }
+    Err(Error::Compile("the graph keeps asking for more than its feeds tell".into()))
+}
+
+fn writes_variables(m: &Module) -> bool {
+    let mut found = false;
+    for f in &m.funcs {
+        f.walk(f.body, &mut |f, _, i| found |= f.inst(i).op == Op::VarAssign);
+    }
+    found
+}
+
+/// Legalises, optimises and compiles.
+///
+/// # Errors
+/// As [`legalise`], and if the backend has no code for an operation.
+pub fn compile(shared: &Shared, graph: &RawGraph, spec: Spec, feeds: Option<&[View]>) -> Result<Program> {
+    let Legalised { mut module, feeds: known, .. } = legalise(&shared.model, graph, spec, feeds)?;
+    let target = CpuTarget;
+    let failed = |e: &dyn std::fmt::Display| Error::Compile(e.to_string());
+    pipeline::run(&mut module, &pipeline::standard(), &PassCx { target: &target }, &mut pipeline::Unobserved).map_err(|e| failed(&e))?;
+    let name = module.funcs.first().map(|f| f.name.clone()).unwrap_or_default();
+    let compiled = graphc_cpu::compile(&module, &name, shared.pool.threads(), &EmitOptions::default()).map_err(|e| failed(&e))?;
+    let vars = VarPointers::new(&module, &shared.variables, writes_variables(&module));
+    let vars = vars.ok_or_else(|| Error::Compile("a variable has no constant shape".into()))?;
+    let mut baked = Vec::new();
+    let mut feed_of = Vec::new();
+    for (k, f) in known.into_iter().enumerate() {
+        match f.value {
+            Some(t) => baked.push((k, t)),
+            None => feed_of.push(k),
+        }
+    }
+    Ok(Program::new(compiled, baked, feed_of, vars))
+}
