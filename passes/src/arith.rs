@@ -63,7 +63,8 @@ fn arith(at: &mut At) -> Option<Value> {
         }
         Op::Add | Op::Mul | Op::Max | Op::Min | Op::And | Op::Or | Op::Xor | Op::Eq | Op::Ne => {
             let y = at.operand(1);
-            if at.constant(x).is_some() && at.constant(y).is_none() {
+            let known = |v: Value| at.constant(v).is_some() || at.splat(v).is_some();
+            if known(x) && !known(y) {
                 return at.bin(op, y, x);
             }
             commutative(at, x, y)
@@ -226,7 +227,7 @@ fn mean_of_sum(at: &mut At, x: Value, c: f64) -> Option<Value> {
     let (z, mut attrs) = (d.operands[0], d.attrs.clone());
     let extents: Vec<_> = attrs.sizes("axes").iter().map(|&k| at.ty(z).shape[k].clone()).collect();
     let n = consteval::const_elements(&extents)?;
-    if !crate::rewriting::close(c * n as f64, 1.0) {
+    if !crate::rewriting::close(c * n as f64, 1.0, crate::rewriting::rounding(at.out().elem)) {
         return None;
     }
     attrs.set("kind", "mean");

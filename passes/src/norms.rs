@@ -2,7 +2,7 @@
 
 use crate::pass::{Diag, Pass, PassCx};
 use crate::rewriting::{At, rewrite, strip_ones};
-use graphc_ir::{Attrs, Module, Op, Tensor, Value};
+use graphc_ir::{Attrs, InstData, Module, Op, Tensor, Value};
 
 /// Recognises `softmax` and `log_softmax` over the last axis, and `layer_norm` over the last axis in any grouping of centring, scaling
 /// by the reciprocal deviation, gamma and beta.
@@ -23,7 +23,7 @@ impl Pass for Norms {
             match at.op() {
                 Op::Mul => normalised(at).or_else(|| gamma(at)),
                 Op::Div => softmax(at).or_else(|| normalised(at)),
-                Op::Sub => log_softmax(at),
+                Op::Sub => log_softmax(at).or_else(|| folded_form(at)),
                 Op::Add => beta(at).or_else(|| folded_form(at)),
                 _ => None,
             }
@@ -193,34 +193,34 @@ fn beta(at: &mut At) -> Option<Value> {
     None
 }
 
-/// `x * m + (beta - mean * m)` with `m = rsqrt(var + eps) * gamma`.
+/// `x * m + (beta - mean * m)` with `m = rsqrt(var + eps) * gamma`, and `x * m - mean * m`.
 fn folded_form(at: &mut At) -> Option<Value> {
-    for (product, rest) in [(at.operand(0), at.operand(1)), (at.operand(1), at.operand(0))] {
-        let Some(found) = folded_parts(at, product, rest) else { continue };
-        let (x, eps, gamma, beta) = found;
-        let g = match gamma {
-            Some(g) => vector(at, g)?,
-            None => filled(at, 1.0)?,
-        };
-        let b = vector(at, beta)?;
-        return layer_norm(at, x, g, b, eps);
-    }
-    None
+    let (a, b) = (at.operand(0), at.operand(1));
+    let (x, eps, gamma, beta) = match at.op() {
+        Op::Sub => folded_parts(at, a, b).map(|(x, eps, gamma)| (x, eps, gamma, None))?,
+        _ => [(a, b), (b, a)].into_iter().find_map(|(product, rest)| {
+            let r = at.def(rest, Op::Sub)?;
+            folded_parts(at, product, r.operands[1]).map(|(x, eps, gamma)| (x, eps, gamma, Some(r.operands[0])))
+        })?,
+    };
+    let mut side = |v: Option<Value>, absent: f64| match v {
+        Some(v) => vector(at, v),
+        None => filled(at, absent),
+    };
+    let (g, b) = (side(gamma, 1.0)?, side(beta, 0.0)?);
+    layer_norm(at, x, g, b, eps)
 }
 
-fn folded_parts(at: &At, product: Value, rest: Value) -> Option<(Value, f64, Option<Value>, Value)> {
-    let p = at.def(product, Op::Mul)?;
-    let r = at.def(rest, Op::Sub)?;
-    let (beta, shift) = (r.operands[0], at.def(r.operands[1], Op::Mul)?);
-    for (x, m) in [(p.operands[0], p.operands[1]), (p.operands[1], p.operands[0])] {
+/// x, eps and gamma of `product = x * m` and `shift = mean * m`.
+fn folded_parts(at: &At, product: Value, shift: Value) -> Option<(Value, f64, Option<Value>)> {
+    let whole = |v: Value| at.arg_of(v, Op::Broadcast, 0).unwrap_or(v);
+    let (p, s) = (at.def(product, Op::Mul)?, at.def(shift, Op::Mul)?);
+    let either = |d: &InstData| [(d.operands[0], whole(d.operands[1])), (d.operands[1], whole(d.operands[0]))];
+    for (x, m) in either(p) {
         let Some((y, eps, gamma)) = scaled_deviation(at, m) else { continue };
-        let mean = match *shift.operands.as_slice() {
-            [a, b] if b == m => a,
-            [a, b] if a == m => b,
-            _ => continue,
-        };
-        if x == y && reduced(at, mean, "mean") == Some(x) {
-            return Some((x, eps, gamma, beta));
+        let fits = |(mean, n)| n == m && reduced(at, mean, "mean") == Some(x);
+        if x == y && either(s).into_iter().any(fits) {
+            return Some((x, eps, gamma));
         }
     }
     None

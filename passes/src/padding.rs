@@ -5,7 +5,7 @@ use crate::rewriting::{At, rewrite};
 use graphc_ir::{Dim, Func, Module, Op, Value};
 
 /// Joins zero padding of height and width into the convolution that reads it, and into max pooling where it cannot win: padding by the
-/// least value, or by zero around values that are not negative.
+/// least value, or by zero around values that are not negative. Padding moves below reshapes that add or remove axes of extent 1.
 ///
 /// Leaves no such pair.
 pub struct Padding;
@@ -16,8 +16,31 @@ impl Pass for Padding {
     }
 
     fn run(&self, m: &mut Module, _: &PassCx) -> Result<usize, Diag> {
-        rewrite(m, &mut join)
+        rewrite(m, &mut |at| if at.op() == Op::Reshape { below_reshape(at) } else { join(at) })
     }
+}
+
+/// `reshape(pad(x))`, where the reshape only adds and removes axes of extent 1, becomes `pad(reshape(x))`.
+fn below_reshape(at: &mut At) -> Option<Value> {
+    let t = at.operand(0);
+    let pad = at.def(t, Op::Pad).filter(|_| at.only_use(t))?;
+    let (x, fill) = (pad.operands[0], pad.operands[1]);
+    let axes = |shape: &[Dim]| (0..shape.len()).filter(|&k| !shape[k].is_one()).collect::<Vec<_>>();
+    let (from, to) = (&at.ty(t).shape, at.out().shape.clone());
+    let (old, new) = (axes(from), axes(&to));
+    if old.len() != new.len() || old.iter().zip(&new).any(|(&i, &j)| from[i] != to[j]) {
+        return None;
+    }
+    let mut inner = to.clone();
+    let mut attrs = pad.attrs.clone();
+    for key in ["low", "high"] {
+        let mut moved = vec![Dim::ZERO; to.len()];
+        old.iter().zip(&new).for_each(|(&i, &j)| moved[j] = pad.attrs.dims(key)[i].clone());
+        attrs.set(key, moved);
+    }
+    old.iter().zip(&new).for_each(|(&i, &j)| inner[j] = at.ty(x).shape[i].clone());
+    let y = at.b.reshape(x, &inner).ok()?;
+    at.emit(Op::Pad, &[y, fill], attrs)
 }
 
 fn join(at: &mut At) -> Option<Value> {

@@ -145,9 +145,18 @@ pub fn splat(f: &Func, v: Value) -> Option<f64> {
     }
 }
 
-/// True if two reals are equal up to the rounding of f32 (or f16) constants in a source graph.
-pub fn close(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 1e-6 * b.abs().max(1e-30)
+/// How far, relatively, a constant of a formula may be from its value, being rounded to `elem`.
+pub fn rounding(elem: Elem) -> f64 {
+    match elem {
+        Elem::F16 => 1e-3,
+        Elem::BF16 => 1e-2,
+        _ => 1e-6,
+    }
+}
+
+/// True if `a` is `b` within the relative error `rounding`.
+pub fn close(a: f64, b: f64, rounding: f64) -> bool {
+    (a - b).abs() <= rounding * b.abs().max(1e-30)
 }
 
 /// `shape` without the leading dimensions of extent 1.

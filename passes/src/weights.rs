@@ -19,42 +19,51 @@ impl Pass for Weights {
 
     fn run(&self, m: &mut Module, _: &PassCx) -> Result<usize, Diag> {
         rewrite(m, &mut |at| match at.op() {
-            Op::Mul => scale(at, false),
-            Op::Div => scale(at, true),
+            Op::Mul => {
+                let (d, c) = parts(at)?;
+                scale(at, d, c)
+            }
+            Op::Div => {
+                let (d, c) = parts(at)?;
+                let one = at.scalar(1.0, at.out().elem)?;
+                let finite = at.constant(c)?.to_reals()?.iter().all(|v| v.abs() > 1e-30 && v.is_finite());
+                finite.then_some(())?;
+                let c = constant_op(at, Op::Div, &[one, c])?;
+                scale(at, d, c)
+            }
+            Op::Neg => {
+                let d = plain(at, at.operand(0))?;
+                at.constant(d.operands[1])?;
+                let c = at.scalar(-1.0, at.out().elem)?;
+                scale(at, d, c)
+            }
             Op::Add => offset(at),
             _ => None,
         })
     }
 }
 
-/// The matrix work that makes operand 0 for this op alone and without an epilogue beyond a bias, and the constant operand 1.
-fn parts(at: &At) -> Option<(InstData, Value)> {
-    let (x, c) = (at.operand(0), at.operand(1));
-    let i = at.b.func.def_inst(x)?;
-    let d = at.b.func.inst(i);
+/// The matrix work that makes `x` for this op alone and without an epilogue beyond a bias.
+fn plain(at: &At, x: Value) -> Option<InstData> {
+    let d = at.b.func.inst(at.b.func.def_inst(x)?);
     let plain = d.op.has_epilogue() && d.attrs.str("act").is_empty() && !d.attrs.flag("residual");
-    if !plain || !at.only_use(x) || at.ty(x) != at.out() {
-        return None;
-    }
-    at.constant(c)?;
-    let shape = strip_ones(&at.ty(c).shape);
-    (shape.len() <= 1).then(|| (d.clone(), c))
+    (plain && at.only_use(x) && at.ty(x) == at.out()).then(|| d.clone())
 }
 
-fn scale(at: &mut At, reciprocal: bool) -> Option<Value> {
-    let (mut d, mut c) = parts(at)?;
+/// The matrix work that makes operand 0, and operand 1, if that is constant and varies along the last axis at most.
+fn parts(at: &At) -> Option<(InstData, Value)> {
+    let c = at.operand(1);
+    at.constant(c)?;
+    (strip_ones(&at.ty(c).shape).len() <= 1).then(|| Some((plain(at, at.operand(0))?, c)))?
+}
+
+fn scale(at: &mut At, mut d: InstData, c: Value) -> Option<Value> {
     let elem = at.out().elem;
     if !matches!(elem, Elem::F32 | Elem::F64) {
         return None;
     }
-    if reciprocal {
-        let one = at.scalar(1.0, elem)?;
-        let finite = at.constant(c)?.to_reals()?.iter().all(|v| v.abs() > 1e-30 && v.is_finite());
-        finite.then_some(())?;
-        c = constant_op(at, Op::Div, &[one, c])?;
-    }
     if d.attrs.flag("bias") {
-        let k = d.attrs.flag("bias") as usize + 1;
+        let k = d.operands.len() - 1;
         let vector = channel_vector(at, c)?;
         d.operands[k] = constant_op(at, Op::Mul, &[d.operands[k], vector])?;
     }

@@ -142,6 +142,12 @@ fn layer_norm_in_all_spellings() {
         Ok(vec![keras_norm(b, x[0], g, s)?])
     });
     assert_eq!(ops(&optimised(keras)), ["layer_norm"]);
+    let untrained = module(&[batch(&[5, 16])], |b, x| {
+        let g = b.constant(Tensor::from_slice(&[1, 1, 16], &[1f32; 16]).unwrap());
+        let s = b.constant(Tensor::from_slice(&[1, 1, 16], &[0f32; 16]).unwrap());
+        Ok(vec![keras_norm(b, x[0], g, s)?])
+    });
+    assert_eq!(ops(&optimised(untrained)), ["layer_norm"]);
     for divide in [false, true] {
         let plain = module(&[batch(&[5, 16])], |b, x| {
             let x = x[0];
