@@ -137,3 +137,59 @@ fn broken_text_gives_errors() {
     let m = parsed(EXAMPLE);
     assert_eq!(m.funcs[0].ty(m.funcs[0].params()[1]), &Type::scalar(Elem::Bool));
 }
+
+#[test]
+fn spliced_text_gives_errors() {
+    const PIECES: &[&str] = &[
+        "?n",
+        "1",
+        "-1",
+        "[",
+        "]",
+        "{",
+        "}",
+        "(",
+        ")",
+        "f32[4]",
+        "*",
+        "floordiv(",
+        "%x",
+        "%y",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "0",
+        "conv2d",
+        "fused",
+        "while",
+        "<",
+        "splat",
+        "i4",
+        "\"",
+        "@helper",
+        "=",
+        ":",
+        "4294967296",
+        "slice %x {start = [-9223372036854775808, 0], size = [1, 9223372036854775807]}",
+        "pool2d",
+        "strides = [9223372036854775807, 1]",
+        "mod(-9223372036854775808, -1)",
+        "resize",
+        "pad %x, %0 {low = [9223372036854775807, 0], high = [9223372036854775807, 1]}",
+    ];
+    let mut state = 0x9e37_79b9_u64;
+    let mut random = |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % n.max(1) as u64) as usize
+    };
+    for _ in 0..20_000 {
+        let mut text = EXAMPLE.as_bytes().to_vec();
+        for _ in 0..=random(3) {
+            let from = random(text.len());
+            let to = (from + random(20)).min(text.len());
+            text.splice(from..to, PIECES[random(PIECES.len())].bytes());
+        }
+        fuzz(&text);
+    }
+}
