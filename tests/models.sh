@@ -9,8 +9,10 @@ failed=0
 check() {
     folder=$1
     shift
+    model=$folder/saved_model
+    [ -e "$model" ] || model=$folder/graph.pb
     for backend in "$@"; do
-        if $graphc check "$folder/saved_model" "$folder"/io_*.npz --backend "$backend" >/tmp/graphc-check.$$ 2>&1; then
+        if $graphc check "$model" "$folder"/io_*.npz --backend "$backend" >/tmp/graphc-check.$$ 2>&1; then
             printf 'ok      %-7s %s\n' "$backend" "$folder"
         else
             printf 'FAILED  %-7s %s\n' "$backend" "$folder"
@@ -21,16 +23,16 @@ check() {
     done
 }
 
-for model in mlp small_cnn transformer recurrent basic_pitch; do
-    check tests/golden/$model jit interp object
+for name in mlp small_cnn transformer recurrent basic_pitch; do
+    check tests/golden/$name jit interp object
 done
 
 shared=../shared/models
 if [ -d $shared ]; then
-    for model in generated/mlp generated/small_cnn generated/cnn_mixed_f16 generated/cnn_mixed_bf16 generated/mobilenet_v2 \
+    for name in generated/mlp generated/small_cnn generated/cnn_mixed_f16 generated/cnn_mixed_bf16 generated/mobilenet_v2 \
         real/js_movenet-lightning real/js_facemesh real/js_facemesh-detection-short real/js_blazeface-front real/js_selfie \
         real/js_handlandmark-lite real/js_emotion real/js_age real/js_liveness; do
-        check $shared/$model jit object
+        check $shared/$name jit object
     done
 else
     echo "no $shared: the golden models of the repository alone"

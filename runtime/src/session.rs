@@ -86,7 +86,8 @@ impl Session {
         &self.shared.model
     }
 
-    /// The function of a signature; of the default one if none is named.
+    /// The function of a signature; of the default one if none is named; of a graph without signatures, from its placeholders to the
+    /// tensors that no node reads.
     ///
     /// # Errors
     /// If there is no such signature, or the graph cannot be compiled.
@@ -96,6 +97,7 @@ impl Session {
             Some(name) => model.signature(name)?.request(),
             None => match model.default_signature() {
                 Some(s) => s.request(),
+                None if model.signatures().next().is_none() => ends(model.graph()),
                 None => model.signature("serving_default")?.request(),
             },
         };
@@ -133,6 +135,22 @@ impl Session {
         let views: Vec<View> = feeds.iter().map(|(_, v)| *v).collect();
         self.request(&request)?.run(&views)
     }
+}
+
+/// From every placeholder of a graph to every tensor that nothing reads.
+fn ends(graph: &RawGraph) -> Request {
+    let mut read = vec![false; graph.len()];
+    graph.nodes().flat_map(|(_, n)| &n.inputs).for_each(|v| read[v.node.index()] = true);
+    let (mut feeds, mut fetches) = (Vec::new(), Vec::new());
+    for (id, node) in graph.nodes() {
+        match node.op.as_str() {
+            "Placeholder" | "PlaceholderV2" => feeds.push(format!("{}:0", node.name)),
+            "NoOp" | "Const" | "Assert" | "VarHandleOp" | "PlaceholderWithDefault" => {}
+            _ if read[id.index()] || node.def.as_ref().is_some_and(|d| d.output_arg.is_empty()) => {}
+            _ => fetches.push(format!("{}:0", node.name)),
+        }
+    }
+    Request::new(feeds, fetches)
 }
 
 impl Callable {

@@ -2,7 +2,7 @@
 
 use super::{Failure, ModelArgs, outln, print_json};
 use graphc::compare::{Difference, compare};
-use graphc::{Callable, Tensor};
+use graphc::{Callable, Session, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -61,11 +61,20 @@ struct OutputReport {
 
 pub fn run(args: &Args) -> Result<(), Failure> {
     let session = args.model.open(args.threads)?;
-    let callable = args.model.callable(&session)?;
     let mut outputs = Vec::new();
+    let mut callable: Option<(ModelArgs, Callable)> = None;
     for path in &args.references {
         let arrays = graphc::npz::read(path).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
-        outputs.extend(check(args, &callable, path, &arrays)?);
+        let model = chosen(&args.model, &session, &arrays);
+        let same = callable.as_ref().is_some_and(|(m, _)| m.feed == model.feed && m.fetch == model.fetch);
+        let (_, callable) = match &mut callable {
+            Some(c) if same => c,
+            c => {
+                let made = model.callable(&session)?;
+                c.insert((model, made))
+            }
+        };
+        outputs.extend(check(args, callable, path, &arrays)?);
     }
     let report = Report { agrees: outputs.iter().all(|o| o.agrees), outputs };
     if args.json {
@@ -80,6 +89,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     if report.agrees { Ok(()) } else { Err(Failure::differs()) }
+}
+
+/// What to feed and fetch: as the arguments say; for a graph without signatures, what the reference names.
+fn chosen(args: &ModelArgs, session: &Session, arrays: &[(String, Tensor)]) -> ModelArgs {
+    let mut model = args.clone();
+    let named = |prefix: &str| arrays.iter().filter_map(|(n, _)| n.strip_prefix(prefix)).map(str::to_owned).collect();
+    if session.model().signatures().next().is_none() && args.feed.is_empty() && args.fetch.is_empty() {
+        model.feed = named("in/");
+        model.fetch = named("out/");
+    }
+    model
 }
 
 fn check(args: &Args, callable: &Callable, path: &Path, arrays: &[(String, Tensor)]) -> Result<Vec<OutputReport>, Failure> {

@@ -35,7 +35,7 @@ impl InputArgs {
             .inputs()
             .iter()
             .enumerate()
-            .map(|(i, port)| match given.iter().find(|(n, _)| *n == port.name || n.strip_prefix("in/") == Some(&port.name)) {
+            .map(|(i, port)| match given.iter().find(|(n, _)| same_tensor(n.strip_prefix("in/").unwrap_or(n), &port.name)) {
                 Some((_, t)) => Ok(t.clone()),
                 None if any => Err(Failure::usage(format!("no array {:?} in the input files; they have {}", port.name, names(&given)))),
                 None => self.random(port, self.seed.wrapping_add(i as u64)),
@@ -69,6 +69,11 @@ impl InputArgs {
         }
         Ok(Vec::new())
     }
+}
+
+/// Whether two names mean one tensor: `x` is `x:0`.
+fn same_tensor(a: &str, b: &str) -> bool {
+    a.strip_suffix(":0").unwrap_or(a) == b.strip_suffix(":0").unwrap_or(b)
 }
 
 fn names(given: &[(String, Tensor)]) -> String {

@@ -54,7 +54,7 @@ enum Command {
 }
 
 /// Arguments that name a model and one of its signatures.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 struct ModelArgs {
     /// SavedModel folder, GraphDef (.pb, .pbtxt) or MetaGraphDef (.meta)
     model: PathBuf,
@@ -86,8 +86,7 @@ impl ModelArgs {
         if self.fetch.is_empty() && self.feed.is_empty() {
             return Ok(session.signature(self.signature.as_deref())?);
         }
-        let names = |v: &[String]| v.to_vec();
-        Ok(session.callable(&names(&self.feed), &names(&self.fetch), &[])?)
+        Ok(session.callable(&self.feed, &self.fetch, &[])?)
     }
 }
 
