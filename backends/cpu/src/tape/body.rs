@@ -1,11 +1,12 @@
 //! A loop made ready for the emitters: the nest and the lane code of its parts.
 
 use super::TapeError;
-use super::code::{Code, Op};
+use super::code::{Code, Op, Ty};
 use super::expand::{combine, expand, lane, round_to, to_memory};
 use super::legalize::{Features, legalize};
 use super::nest::{Nest, nest};
-use graphc_passes::plan::Loop;
+use graphc_ir::Elem;
+use graphc_passes::plan::{Combine, Loop};
 
 /// A loop in lane code.
 #[derive(Clone, Debug)]
@@ -19,6 +20,25 @@ pub struct Body {
     pub finishes: Vec<Code>,
 }
 
+fn bool_combine(how: Combine) -> Result<Code, TapeError> {
+    let mut c = Code::default();
+    let (x, y) = (c.push(Op::Load(0), Ty::I32), c.push(Op::Load(1), Ty::I32));
+    let v = match how {
+        Combine::Any | Combine::Max => c.or(x, y),
+        Combine::All | Combine::Min => c.and(x, y),
+        _ => return Err(TapeError::Invalid(format!("{how:?} of bool"))),
+    };
+    c.results.push(v);
+    Ok(c)
+}
+
+fn as_it_is() -> Code {
+    let mut c = Code::default();
+    let v = c.push(Op::Load(0), Ty::I32);
+    c.results.push(v);
+    c
+}
+
 impl Body {
     pub fn new(l: &Loop) -> Result<Body, TapeError> {
         let mut code = expand(&l.tape)?;
@@ -26,7 +46,15 @@ impl Body {
         let (mut combines, mut finishes) = (Vec::new(), Vec::new());
         match nest.combine {
             Some(how) => {
-                for a in &l.outputs {
+                for (i, a) in l.outputs.iter().enumerate() {
+                    if a.elem == Elem::Bool {
+                        // Truth values are combined as 0 and 1.
+                        let v = code.results[i];
+                        code.results[i] = to_memory(&mut code, v, a.elem);
+                        combines.push(bool_combine(how)?);
+                        finishes.push(as_it_is());
+                        continue;
+                    }
                     let ty = lane(a.elem)?.ty;
                     let mut c = Code::default();
                     let (x, y) = (c.push(Op::Load(0), ty), c.push(Op::Load(1), ty));

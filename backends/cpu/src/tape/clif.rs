@@ -38,7 +38,7 @@ pub fn define_kernel<M: Module>(module: &mut M, body: &Body, name: &str) -> Resu
     let x64 = isa.name() == "x64";
     let round = !x64 || has(isa, "has_sse41");
     let fma = !x64 || has(isa, "has_fma");
-    let body = body.legalize(Features { half: false, scale: false, round });
+    let body = body.legalize(Features { half: false, scale: false, round, compare: true });
     let mut ctx = Context::new();
     ctx.func.signature = kernel_signature(module);
     let calls = declare_calls(module, &body.code, &mut ctx.func)?;

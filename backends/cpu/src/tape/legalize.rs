@@ -8,6 +8,8 @@ pub struct Features {
     pub half: bool,
     pub scale: bool,
     pub round: bool,
+    /// All comparisons of integers, not only equal and greater.
+    pub compare: bool,
 }
 
 /// `code` without the operations that `f` lacks.
@@ -20,6 +22,12 @@ pub fn legalize(code: &Code, f: Features) -> Code {
             Op::FromHalf(a) if !f.half => from_half(&mut c, a),
             Op::Scale2(a, n) if !f.scale => scale(&mut c, a, n),
             Op::Round(r, a) if !f.round => round(&mut c, r, a),
+            Op::Cmp(how, a, b) if !f.compare && c.ty(a) == Ty::I32 => compare(&mut c, how, a, b),
+            Op::UCmp(how, a, b) if !f.compare => {
+                let sign = c.int(i32::MIN as i64, Ty::I32);
+                let (a, b) = (c.xor(a, sign), c.xor(b, sign));
+                compare(&mut c, how, a, b)
+            }
             op => c.push(op, *ty),
         };
         map.push(v);
@@ -27,6 +35,20 @@ pub fn legalize(code: &Code, f: Features) -> Code {
     c.results = code.results.iter().map(|r| map[r.index()]).collect();
     c.prune();
     c
+}
+
+/// Signed comparison by equal and greater.
+fn compare(c: &mut Code, how: Cond, a: V, b: V) -> V {
+    let (gt, lt) = (|c: &mut Code| c.cmp(Cond::Gt, a, b), |c: &mut Code| c.cmp(Cond::Gt, b, a));
+    let (m, negate) = match how {
+        Cond::Eq => (c.cmp(Cond::Eq, a, b), false),
+        Cond::Ne => (c.cmp(Cond::Eq, a, b), true),
+        Cond::Gt => (gt(c), false),
+        Cond::Le => (gt(c), true),
+        Cond::Lt => (lt(c), false),
+        Cond::Ge => (lt(c), true),
+    };
+    if negate { c.not(m) } else { m }
 }
 
 /// Two products, of which only the second can round.

@@ -24,9 +24,11 @@ mod legalize;
 mod lower;
 mod math;
 mod nest;
+mod vector;
+mod walk;
 
 use body::Body;
-use cranelift_module::{FuncId, Module, ModuleError};
+use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use graphc_abi::Ctx;
 use graphc_ir::Dim;
 use graphc_kernels::tier::Tier;
@@ -99,11 +101,41 @@ pub fn dim_words(l: &Loop) -> Vec<Dim> {
 /// Compiles `l` as function `symbol` (local to the module) of signature [`LoopFn`].
 pub fn define_loop<M: Module>(module: &mut M, l: &Loop, symbol: &str, opts: &TapeOptions) -> Result<FuncId, TapeError> {
     let body = Body::new(l)?;
+    let x64 = module.isa().name() == "x64";
+    let wanted: &[Tier] = match opts.variants {
+        _ if !x64 => &[Tier::Portable],
+        Variants::All => &[Tier::Avx512, Tier::Avx2, Tier::Portable],
+        Variants::Host => only(graphc_kernels::tier::tier()),
+        Variants::Only(t) => only(t),
+    };
     let mut kernels: Vec<(Tier, FuncId)> = Vec::new();
-    let id = clif::define_kernel(module, &body, &format!("{symbol}.portable"))?;
-    kernels.push((Tier::Portable, id));
-    let _ = opts;
+    for &tier in wanted {
+        let set = match tier {
+            Tier::Avx512 => vector::Set::Avx512,
+            Tier::Avx2 => vector::Set::Avx2,
+            Tier::Portable => continue,
+        };
+        if let Ok(bytes) = walk::kernel(&body, set) {
+            let name = format!("{symbol}.{}", if tier == Tier::Avx512 { "avx512" } else { "avx2" });
+            let signature = clif::kernel_signature(module);
+            let id = module.declare_function(&name, Linkage::Local, &signature)?;
+            module.define_function_bytes(id, 64, &bytes, &[])?;
+            kernels.push((tier, id));
+        }
+    }
+    if kernels.is_empty() || wanted.contains(&Tier::Portable) {
+        let id = clif::define_kernel(module, &body, &format!("{symbol}.portable"))?;
+        kernels.push((Tier::Portable, id));
+    }
     glue::define(module, l, &body, symbol, &kernels)
+}
+
+fn only(t: Tier) -> &'static [Tier] {
+    match t {
+        Tier::Portable => &[Tier::Portable],
+        Tier::Avx2 => &[Tier::Avx2],
+        Tier::Avx512 => &[Tier::Avx512],
+    }
 }
 
 #[cfg(test)]

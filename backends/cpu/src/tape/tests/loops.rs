@@ -241,3 +241,18 @@ fn symbolic_sizes() {
         }
     }
 }
+
+/// What the machine-code emitters must not leave to the general one.
+#[test]
+fn vector_kernels_exist() {
+    use super::vector::Set;
+    let mut rng = Rng(11);
+    for length in [3, 20, 80, 300] {
+        let inputs = [Elem::F32, Elem::BF16, Elem::U8, Elem::I32];
+        let tape = random_tape(&mut rng, &inputs, length, 1);
+        let body = Body::new(&flat(100, tape, &inputs)).unwrap();
+        for set in [Set::Avx2, Set::Avx512] {
+            assert!(walk::kernel(&body, set).is_ok(), "{set:?}, {length} entries");
+        }
+    }
+}
