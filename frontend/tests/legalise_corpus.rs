@@ -78,7 +78,8 @@ enum Stop {
 
 fn compute(case: &Case, step: &Step, symbolic: bool) -> Result<Vec<Tensor>, Stop> {
     let other = |m: String| Stop::Error(3, m);
-    let model = Model::from_graph_def(case.graph.clone().unwrap_or_default(), &OpenOptions::default()).map_err(|e| other(e.to_string()))?;
+    let model =
+        Model::from_graph_def(case.graph.clone().unwrap_or_default(), &OpenOptions::default()).map_err(|e| other(e.to_string()))?;
     let feeds: Vec<Tensor> = step
         .feeds
         .iter()
@@ -137,7 +138,8 @@ fn compute(case: &Case, step: &Step, symbolic: bool) -> Result<Vec<Tensor>, Stop
     if let Err(e) = verify(&legalised.module) {
         return Err(Stop::Error(-1, format!("verifier: {e:?}")));
     }
-    let inputs: Vec<Tensor> = legalised.feeds.iter().zip(&feeds).filter(|(f, _)| f.value.is_none()).map(|(_, t)| t.clone()).collect();
+    let inputs: Vec<Tensor> =
+        legalised.feeds.iter().zip(&feeds).filter(|(f, _)| f.value.is_none()).map(|(_, t)| t.clone()).collect();
     Interp::new(&legalised.module).run_func(&legalised.module.funcs[0], &inputs).map_err(|e| match e.kind {
         graphc_ir::interp::EvalErrorKind::Unsupported => Stop::Unsupported(e.to_string()),
         graphc_ir::interp::EvalErrorKind::Malformed => Stop::Error(-2, e.to_string()),
@@ -177,7 +179,9 @@ fn judge(case: &Case, symbolic: bool) -> Verdict {
         match (compute(case, step, symbolic), &step.error) {
             (Err(Stop::Unsupported(m)), _) => return Verdict::Unsupported(m),
             (Err(Stop::Error(code, _)), Some(e)) if code == e.code => {}
-            (Err(Stop::Error(code, m)), Some(e)) => return Verdict::Failed(format!("status {code} ({m}) for {} ({})", e.code, e.message)),
+            (Err(Stop::Error(code, m)), Some(e)) => {
+                return Verdict::Failed(format!("status {code} ({m}) for {} ({})", e.code, e.message));
+            }
             (Err(Stop::Error(code, m)), None) => return Verdict::Failed(format!("status {code}: {m}")),
             (Ok(_), Some(e)) => return Verdict::Failed(format!("no error for {}: {}", e.code, e.message)),
             (Ok(got), None) => {
@@ -212,7 +216,11 @@ fn single_op_cases() {
     let mut tally: BTreeMap<String, [usize; 3]> = BTreeMap::new();
     let mut shown: HashMap<String, usize> = HashMap::new();
     let most: usize = std::env::var("GRAPHC_SHOW").ok().and_then(|s| s.parse().ok()).unwrap_or(3);
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "gz")).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "gz"))
+        .collect();
     files.sort();
     for file in files {
         let mut bytes = Vec::new();

@@ -146,6 +146,9 @@ pub fn depthwise(cx: Cx) -> Res {
     rank4(cx, filter, "filter")?;
     let strides = spatial(cx, &cx.ints("strides")?, nchw, "strides")?;
     let dilations = spatial(cx, &cx.ints("dilations")?, nchw, "dilations")?;
+    if dilations != [1, 1] {
+        return Err(cx.unimplemented("Current kernel implementation does not support dilations"));
+    }
     if strides[0] != strides[1] {
         return Err(cx.invalid("Current implementation only supports equal length strides in the row and column dimensions."));
     }

@@ -117,6 +117,12 @@ pub fn squared_difference(cx: Cx) -> Res {
     Ok(vec![cx.mul(d, d)?])
 }
 
+pub fn truncate_div(cx: Cx) -> Res {
+    let (x, y) = (cx.x(0)?, cx.x(1)?);
+    let q = cx.div(x, y)?;
+    Ok(vec![if cx.elem(q).is_float() { cx.un(Op::Trunc, q)? } else { q }])
+}
+
 pub fn relu6(cx: Cx) -> Res {
     let x = cx.x(0)?;
     if cx.elem(x).is_float() {

@@ -48,6 +48,9 @@ pub fn gather_nd(cx: Cx) -> Res {
 
 /// Index tuples whose length is known and fits the rank.
 fn check_tuples(cx: &NodeCx, i: V, rank: usize) -> Res<V> {
+    if cx.node.attr("bad_indices_policy").is_some() && !matches!(cx.word("bad_indices_policy")?, "" | "DEFAULT" | "ERROR") {
+        return Err(cx.unimplemented("a bad_indices_policy that ignores indices out of range"));
+    }
     let shape = cx.shape(i);
     let Some(last) = shape.last() else { return Err(cx.invalid("indices must be at least a vector")) };
     match last.as_const() {

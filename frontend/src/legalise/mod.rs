@@ -241,7 +241,7 @@ fn malformed(node: &Node, message: String) -> LegaliseError {
     LegaliseError::Node { code: "GC0504", node: node.name.clone(), op: node.op.clone(), message, status: TfStatus::InvalidArgument }
 }
 
-/// Which nodes have to be legalised: those whose outputs are read, and those with effects.
+/// Which nodes have to be legalised: targets, those whose outputs are read, and those with effects.
 fn wanted(graph: &RawGraph) -> Vec<bool> {
     let mut reached = vec![false; graph.len()];
     let mut stack: Vec<NodeId> = graph.outputs.iter().map(|o| o.value.node).chain(graph.targets.iter().copied()).collect();
@@ -252,7 +252,7 @@ fn wanted(graph: &RawGraph) -> Vec<bool> {
         }
     }
     let mut wanted = vec![false; graph.len()];
-    graph.outputs.iter().for_each(|o| wanted[o.value.node.index()] = true);
+    graph.outputs.iter().map(|o| o.value.node).chain(graph.targets.iter().copied()).for_each(|n| wanted[n.index()] = true);
     for &id in graph.topological_order().iter().rev() {
         let node = graph.node(id);
         wanted[id.index()] |= reached[id.index()] && node.has_effect();

@@ -135,7 +135,11 @@ pub fn range(cx: Cx) -> Res {
         }
         let [start, limit, delta] = v;
         check_range(cx, start, limit, delta)?;
-        let n = ((limit - start) / delta).abs().ceil();
+        // TensorFlow counts in the type of the operands.
+        let n = match elem {
+            Elem::F64 => ((limit - start) / delta).abs().ceil(),
+            _ => f64::from(((limit as f32 - start as f32) / delta as f32).abs().ceil()),
+        };
         if !(n < cx.low.limits.max_elements as f64) {
             return Err(too_many(cx));
         }

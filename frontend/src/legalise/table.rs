@@ -152,6 +152,7 @@ table! {
         "SoftplusGrad" => Fn(el::softplus_grad);
         "SoftsignGrad" => Fn(el::softsign_grad);
         "L2Loss" => Fn(el::l2_loss);
+        "SquaredDifference" => Fn(el::squared_difference);
         "Bucketize" => Fn(shape::bucketize);
 
         "Max" => Fn(|cx| reduce::reduce(cx, "max"));
@@ -220,14 +221,14 @@ table! {
         "Add" | "AddV2" => Bin(Op::Add);
         "Sub" => Bin(Op::Sub);
         "Mul" => Bin(Op::Mul);
-        "RealDiv" | "Div" | "TruncateDiv" => Bin(Op::Div);
+        "RealDiv" | "Div" => Bin(Op::Div);
+        "TruncateDiv" => Fn(el::truncate_div);
         "Pow" => Bin(Op::Pow);
         "Equal" => Fn(|cx| el::equality(cx, Op::Eq));
         "NotEqual" => Fn(|cx| el::equality(cx, Op::Ne));
         "ComplexAbs" => Un(Op::Abs);
         "Cast" => Fn(el::cast);
         "Square" => Fn(el::square);
-        "SquaredDifference" => Fn(el::squared_difference);
         "Reciprocal" | "Inv" => Fn(el::reciprocal);
         "DivNoNan" => Fn(el::div_no_nan);
         "MulNoNan" => Fn(el::mul_no_nan);
