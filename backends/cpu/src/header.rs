@@ -6,11 +6,70 @@ use std::fmt::{self, Write};
 
 /// Words that are not free in C or C++.
 const KEYWORDS: &[&str] = &[
-    "alignas", "alignof", "and", "asm", "auto", "bool", "break", "case", "catch", "char", "class", "const", "continue", "default",
-    "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if",
-    "inline", "int", "long", "mutable", "namespace", "new", "not", "operator", "or", "private", "protected", "public", "register",
-    "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try",
-    "typedef", "typename", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor",
+    "alignas",
+    "alignof",
+    "and",
+    "asm",
+    "auto",
+    "bool",
+    "break",
+    "case",
+    "catch",
+    "char",
+    "class",
+    "const",
+    "continue",
+    "default",
+    "delete",
+    "do",
+    "double",
+    "else",
+    "enum",
+    "explicit",
+    "export",
+    "extern",
+    "false",
+    "float",
+    "for",
+    "friend",
+    "goto",
+    "if",
+    "inline",
+    "int",
+    "long",
+    "mutable",
+    "namespace",
+    "new",
+    "not",
+    "operator",
+    "or",
+    "private",
+    "protected",
+    "public",
+    "register",
+    "restrict",
+    "return",
+    "short",
+    "signed",
+    "sizeof",
+    "static",
+    "struct",
+    "switch",
+    "template",
+    "this",
+    "throw",
+    "true",
+    "try",
+    "typedef",
+    "typename",
+    "union",
+    "unsigned",
+    "using",
+    "virtual",
+    "void",
+    "volatile",
+    "while",
+    "xor",
 ];
 
 /// `name` as a C identifier.
@@ -168,7 +227,10 @@ fn function(f: &mut String, p: &Plan) -> fmt::Result {
     writeln!(f, "  const int64_t symbols[] = {{{}}};", list(&syms))?;
     writeln!(f, "  const void *const inputs[] = {{{}}};\n  void *const outputs[] = {{{}}};", list(&inputs), list(&outputs))?;
     let vars = if vars > 0 { "io->vars" } else { "NULL" };
-    writeln!(f, "  return graphc_run({name}_entry, {name}_weights, inputs, outputs, io->{arena}, {name}_arena_bytes(io), {vars}, symbols);")?;
+    writeln!(
+        f,
+        "  return graphc_run({name}_entry, {name}_weights, inputs, outputs, io->{arena}, {name}_arena_bytes(io), {vars}, symbols);"
+    )?;
     writeln!(f, "}}")
 }
 

@@ -3,8 +3,8 @@
 use crate::emit::{EmitOptions, codegen, define_plan};
 use crate::error::CompileError;
 use crate::weights::Weights;
-use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::settings::{self, Configurable};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
 use graphc_abi::Entry;

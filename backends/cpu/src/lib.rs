@@ -9,6 +9,7 @@ pub mod header;
 pub mod jit;
 pub mod lower;
 pub mod object;
+pub mod peak;
 pub mod tape;
 pub mod target;
 pub mod weights;

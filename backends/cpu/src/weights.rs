@@ -96,7 +96,15 @@ impl Weights {
                     for i in 0..count {
                         for from in (0..panels).step_by(step) {
                             let to = (from + step).min(panels);
-                            let kind = JobKind::Panels { src: src.clone(), from: i * strides[0], k, n, strides: [strides[1], strides[2]], width, panels: from..to };
+                            let kind = JobKind::Panels {
+                                src: src.clone(),
+                                from: i * strides[0],
+                                k,
+                                n,
+                                strides: [strides[1], strides[2]],
+                                width,
+                                panels: from..to,
+                            };
                             jobs.push(Job { at: at + (i * panels + from) * panel, bytes: (to - from) * panel, kind });
                         }
                     }
@@ -122,7 +130,8 @@ impl PackedWeights {
     /// # Errors
     /// If the system has no memory, or a constant does not hold what its layout says.
     pub fn new(plan: &Plan, layout: &Weights, threads: usize) -> Result<PackedWeights, CompileError> {
-        let mut memory = MmapMut::map_anon(layout.allocated()).map_err(|e| CompileError::System(format!("memory for weights: {e}")))?;
+        let mut memory =
+            MmapMut::map_anon(layout.allocated()).map_err(|e| CompileError::System(format!("memory for weights: {e}")))?;
         if layout.bytes() >= 2 << 20 {
             // A hint; without huge pages everything works, only slower.
             let _ = memory.advise(Advice::HugePage);
@@ -186,8 +195,24 @@ struct Job<'p> {
 
 enum JobKind<'p> {
     Copy(&'p [u8]),
-    Panels { src: Floats<'p>, from: usize, k: usize, n: usize, strides: [usize; 2], width: usize, panels: std::ops::Range<usize> },
-    Transposed { src: Floats<'p>, kernel: [usize; 2], out: usize, input: usize, stride: [usize; 2], dilation: [usize; 2], width: usize },
+    Panels {
+        src: Floats<'p>,
+        from: usize,
+        k: usize,
+        n: usize,
+        strides: [usize; 2],
+        width: usize,
+        panels: std::ops::Range<usize>,
+    },
+    Transposed {
+        src: Floats<'p>,
+        kernel: [usize; 2],
+        out: usize,
+        input: usize,
+        stride: [usize; 2],
+        dilation: [usize; 2],
+        width: usize,
+    },
 }
 
 impl Job<'_> {
@@ -211,4 +236,3 @@ fn floats_mut(dst: &mut [u8]) -> &mut [f32] {
     debug_assert!(head.is_empty() && tail.is_empty());
     floats
 }
-

@@ -6,8 +6,8 @@ use crate::error::CompileError;
 use crate::tape::dim_words;
 use crate::weights::Weights;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Value};
 use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 use graphc_abi::args::{self, FieldKind};
@@ -290,11 +290,8 @@ impl<M: Module> Schedule<'_, '_, M> {
     /// Stores the arguments; the address of their block.
     fn kernel_args(&mut self, symbol: &str, given: &[(&'static str, Arg)]) -> Result<Value, CompileError> {
         let sig = args::signature(symbol).ok_or_else(|| codegen(format!("no kernel {symbol}")))?;
-        let mut words: Vec<Word> = sig
-            .fields
-            .iter()
-            .map(|f| if f.kind == FieldKind::Real { Word::Real(0) } else { Word::Int(Dim::ZERO) })
-            .collect();
+        let mut words: Vec<Word> =
+            sig.fields.iter().map(|f| if f.kind == FieldKind::Real { Word::Real(0) } else { Word::Int(Dim::ZERO) }).collect();
         for (name, arg) in given {
             let at = sig.fields.iter().position(|f| f.name == *name).ok_or_else(|| codegen(format!("{symbol} takes no {name}")))?;
             words[at] = match arg {

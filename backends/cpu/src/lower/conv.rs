@@ -132,7 +132,8 @@ impl Lowering<'_> {
                 let nr = Dim::from(width);
                 let len = &(&(&out_c.ceil_div(&nr) * &nr) * &(&f_h * &f_w)) * &in_c;
                 let dst = self.plan.add_buffer(Type::new(Elem::F32, vec![len]), Place::Unplaced, d.loc.clone());
-                let p = Kernel::new("gc_pack_conv_transpose_f32").buf("src", &f).whole("dst", dst).dim("k_h", &f_h).dim("k_w", &f_w);
+                let p =
+                    Kernel::new("gc_pack_conv_transpose_f32").buf("src", &f).whole("dst", dst).dim("k_h", &f_h).dim("k_w", &f_w);
                 let p = p.dim("out_c", &out_c).dim("in_c", &in_c).int("stride_h", w.stride[0]).int("stride_w", w.stride[1]);
                 let p = p.int("dil_h", w.dilation[0]).int("dil_w", w.dilation[1]).int("nr", width as i64);
                 self.launch(p, &d.loc)?;
@@ -156,9 +157,13 @@ impl Lowering<'_> {
         let depthwise = d.op == graphc_ir::Op::Depthwise;
         let groups = Dim::from(d.attrs.int("groups").max(1));
         // Axes: n, h, w, group, column of the group | filter row, filter column, input channel of the group.
-        let (group, column, depth) =
-            if depthwise { (f.shape[2].clone(), f.shape[3].clone(), Dim::ONE) } else { (groups.clone(), f.shape[3].floor_div(&groups), f.shape[2].clone()) };
-        let shape = [&y.shape[0], &y.shape[1], &y.shape[2], &group, &column, &f.shape[0], &f.shape[1], &depth].map(Dim::clone).to_vec();
+        let (group, column, depth) = if depthwise {
+            (f.shape[2].clone(), f.shape[3].clone(), Dim::ONE)
+        } else {
+            (groups.clone(), f.shape[3].floor_div(&groups), f.shape[2].clone())
+        };
+        let shape =
+            [&y.shape[0], &y.shape[1], &y.shape[2], &group, &column, &f.shape[0], &f.shape[1], &depth].map(Dim::clone).to_vec();
         let scale = |s: &Dim, by: i64| s * &Dim::from(by);
         let xs = vec![
             x.strides[0].clone(),
@@ -175,7 +180,8 @@ impl Lowering<'_> {
             false => [&f.strides[3] * &column, f.strides[3].clone(), f.strides[2].clone()],
         };
         let zero = || Dim::ZERO;
-        let fs = vec![zero(), zero(), zero(), group_stride, column_stride, f.strides[0].clone(), f.strides[1].clone(), depth_stride];
+        let fs =
+            vec![zero(), zero(), zero(), group_stride, column_stride, f.strides[0].clone(), f.strides[1].clone(), depth_stride];
         let mut ys = y.strides[..3].to_vec();
         ys.extend([column.clone(), Dim::ONE, zero(), zero(), zero()]);
         let lay = |l: Layout, strides| Layout { shape: shape.clone(), strides, ..l };

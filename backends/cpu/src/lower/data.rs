@@ -42,7 +42,8 @@ impl Lowering<'_> {
         for &i in func.region(func.body).insts.iter().rev() {
             let d = func.inst(i);
             let (Op::Concat, Some(&result)) = (d.op, d.results.first()) else { continue };
-            let strided = |v: Value| func.def_inst(v).is_some_and(|i| func.inst(i).op.is_elementwise() || writes_strided(func.inst(i).op));
+            let strided =
+                |v: Value| func.def_inst(v).is_some_and(|i| func.inst(i).op.is_elementwise() || writes_strided(func.inst(i).op));
             let movable = |v: Value| uses[v.index()] == 1 && !self.to_output.contains_key(&v) && strided(v);
             let parts: Vec<bool> = d.operands.iter().map(|&v| movable(v)).collect();
             if !parts.contains(&true) || !self.ty(result).elem.is_plain() {

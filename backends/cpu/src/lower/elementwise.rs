@@ -69,12 +69,8 @@ impl Lowering<'_> {
         loc: &Loc,
     ) -> Result<(), Fail> {
         let Some(&first) = results.first() else { return Ok(()) };
-        let mut b = TapeBuilder {
-            tape: Tape::default(),
-            shape: self.ty(first).shape.clone(),
-            inputs: Vec::new(),
-            values: HashMap::new(),
-        };
+        let mut b =
+            TapeBuilder { tape: Tape::default(), shape: self.ty(first).shape.clone(), inputs: Vec::new(), values: HashMap::new() };
         let needed = self.needed(insts, inner);
         for &i in insts.iter().filter(|i| needed.contains(i)) {
             self.tape_of(&mut b, i, params)?;
@@ -82,8 +78,15 @@ impl Lowering<'_> {
         let outs = inner.iter().map(|&v| self.operand(&mut b, v, params)).collect::<Result<Vec<_>, _>>()?;
         b.tape.outputs = outs;
         let outputs = results.iter().map(|&r| self.result_strided(r)).collect();
-        let raw =
-            RawLoop { name: name.into(), extents: b.shape, reduced: 0, combine: Combine::Sum, inputs: b.inputs, outputs, tape: b.tape };
+        let raw = RawLoop {
+            name: name.into(),
+            extents: b.shape,
+            reduced: 0,
+            combine: Combine::Sum,
+            inputs: b.inputs,
+            outputs,
+            tape: b.tape,
+        };
         self.push_loop(raw, loc)
     }
 
@@ -162,12 +165,11 @@ impl Lowering<'_> {
     pub(super) fn push_loop(&mut self, raw: RawLoop, loc: &Loc) -> Result<(), Fail> {
         let RawLoop { name, mut extents, mut reduced, combine, inputs, outputs, tape } = raw;
         let rank = extents.len();
-        let kept: Vec<usize> = (0..rank)
-            .filter(|&a| tape.entries().iter().any(|(e, _)| matches!(e, Entry::Index(k) if *k as usize == a)))
-            .collect();
+        let kept: Vec<usize> =
+            (0..rank).filter(|&a| tape.entries().iter().any(|(e, _)| matches!(e, Entry::Index(k) if *k as usize == a))).collect();
         let mut strides: Vec<Vec<Dim>> = inputs.iter().chain(&outputs).map(|l| l.strides.clone()).collect();
-        if reduced > 0 {
-            // Reduced axes merge among themselves only; those of extent 1 go away.
+        let map = if reduced > 0 {
+            // Reduced axes merge among themselves only.
             let first = rank - reduced;
             let (mut head, mut tail) = (extents[..first].to_vec(), extents[first..].to_vec());
             let mut heads: Vec<Vec<Dim>> = strides.iter().map(|s| s[..first].to_vec()).collect();
@@ -177,22 +179,25 @@ impl Lowering<'_> {
             reduced = tail.len();
             extents = [head, tail].concat();
             strides = heads.into_iter().zip(tails).map(|(h, t)| [h, t].concat()).collect();
-        }
-        let map = if kept.is_empty() && reduced > 0 { Vec::new() } else { collapse_all(&mut extents, &mut strides, &kept, reduced) };
+            Vec::new()
+        } else {
+            collapse(&mut extents, &mut strides, &kept)
+        };
         let tape = renumber(&tape, &map)?;
         let layouts: Vec<&Layout> = inputs.iter().chain(&outputs).collect();
-        let mut accesses: Vec<Access> = layouts
-            .iter()
-            .zip(strides)
-            .map(|(l, strides)| Access { elem: l.elem, offset: l.offset.clone(), strides })
-            .collect();
+        let mut accesses: Vec<Access> =
+            layouts.iter().zip(strides).map(|(l, strides)| Access { elem: l.elem, offset: l.offset.clone(), strides }).collect();
         let out_accesses = accesses.split_off(inputs.len());
         let in_place = if reduced > 0 { Vec::new() } else { self.in_place_pairs(&inputs, &accesses, &outputs, &out_accesses) };
         let (mut reads, mut writes): (Vec<Buf>, Vec<Buf>) = Default::default();
         inputs.iter().for_each(|l| push_unique(&mut reads, l.buf));
         outputs.iter().for_each(|l| push_unique(&mut writes, l.buf));
         let l = Loop { name, extents, reduced, combine, inputs: accesses, outputs: out_accesses, tape };
-        let id = match self.plan.loops.iter().position(|o| Loop { name: String::new(), ..o.clone() } == Loop { name: String::new(), ..l.clone() }) {
+        let alike = |o: &Loop| {
+            (&o.extents, o.reduced, o.combine, &o.inputs, &o.outputs, &o.tape)
+                == (&l.extents, l.reduced, l.combine, &l.inputs, &l.outputs, &l.tape)
+        };
+        let id = match self.plan.loops.iter().position(alike) {
             Some(i) => LoopId(i as u32),
             None => {
                 let id = LoopId(self.plan.loops.len() as u32);
@@ -200,11 +205,8 @@ impl Lowering<'_> {
                 id
             }
         };
-        let kind = StepKind::Loop {
-            id,
-            inputs: inputs.iter().map(|l| l.buf).collect(),
-            outputs: outputs.iter().map(|l| l.buf).collect(),
-        };
+        let kind =
+            StepKind::Loop { id, inputs: inputs.iter().map(|l| l.buf).collect(), outputs: outputs.iter().map(|l| l.buf).collect() };
         self.push_step(kind, reads, writes, in_place, loc);
         Ok(())
     }
@@ -215,17 +217,14 @@ impl Lowering<'_> {
         for (o, oa) in outputs.iter().zip(outs) {
             for (i, ia) in inputs.iter().zip(ins) {
                 let alone = inputs.iter().filter(|l| l.buf == i.buf).count() == 1;
-                if alone && ia.offset == oa.offset && ia.strides == oa.strides && ia.elem.size() == oa.elem.size() && i.buf != o.buf {
+                if alone && ia.offset == oa.offset && ia.strides == oa.strides && ia.elem.size() == oa.elem.size() && i.buf != o.buf
+                {
                     pairs.push((o.buf, i.buf));
                 }
             }
         }
         pairs
     }
-}
-
-fn collapse_all(extents: &mut Vec<Dim>, strides: &mut [Vec<Dim>], kept: &[usize], reduced: usize) -> Vec<Option<usize>> {
-    if reduced > 0 { Vec::new() } else { collapse(extents, strides, kept) }
 }
 
 /// The tape with its axes renumbered.

@@ -210,7 +210,7 @@ mod tests {
         let (source, perm) = as_transpose(&l).unwrap();
         let mut e = source.shape;
         assert_eq!(merge_transpose(&mut e, &perm), [0, 2, 1]);
-        assert_eq!(e, [2, 12, 5].map(Dim::from).to_vec().iter().map(|d: &Dim| d.clone()).collect::<Vec<_>>());
-        assert!(as_transpose(&l.sliced(&[Dim::ZERO; 5].to_vec(), &[2, 1, 1, 1, 1], &l.shape.clone())).is_none());
+        assert_eq!(e, [2i64, 12, 5].map(Dim::from));
+        assert!(as_transpose(&l.sliced(&[Dim::ZERO; 5], &[2, 1, 1, 1, 1], &l.shape)).is_none());
     }
 }

@@ -32,7 +32,14 @@ fn legalise(b: &mut Builder, d: &InstData) -> Step {
     let elem = b.func.ty(first).elem;
     let half = matches!(elem, Elem::F16 | Elem::BF16 | Elem::F8E4M3FN | Elem::F8E5M2);
     match d.op {
-        Op::Contract | Op::Conv2d | Op::Depthwise | Op::ConvTranspose2d | Op::Pool2d | Op::Softmax | Op::LayerNorm | Op::Attention
+        Op::Contract
+        | Op::Conv2d
+        | Op::Depthwise
+        | Op::ConvTranspose2d
+        | Op::Pool2d
+        | Op::Softmax
+        | Op::LayerNorm
+        | Op::Attention
             if half =>
         {
             in_f32(b, d).map(Some)
@@ -41,7 +48,9 @@ fn legalise(b: &mut Builder, d: &InstData) -> Step {
             let x = cast(b, first, Elem::F32)?;
             b.inst(Op::Resize, &[x], d.attrs.clone()).map(Some)
         }
-        Op::Contract | Op::Conv2d | Op::Depthwise | Op::ConvTranspose2d if elem != Elem::F32 && has_epilogue(d) => split_epilogue(b, d),
+        Op::Contract | Op::Conv2d | Op::Depthwise | Op::ConvTranspose2d if elem != Elem::F32 && has_epilogue(d) => {
+            split_epilogue(b, d)
+        }
         Op::Conv2d | Op::Depthwise if elem != Elem::F32 && padded(d) => {
             let x = pad_image(b, first, d, 0.0)?;
             let y = with_operands(b, d, &[x, d.operands[1]], without_padding(d))?;
@@ -51,7 +60,9 @@ fn legalise(b: &mut Builder, d: &InstData) -> Step {
         Op::Pool2d if elem != Elem::F32 => pool(b, d, elem),
         Op::LayerNorm if elem == Elem::F64 => layer_norm(b, d).map(|y| Some(vec![y])),
         Op::Attention if elem == Elem::F64 => attention(b, d).map(|y| Some(vec![y])),
-        Op::Gather | Op::GatherNd | Op::ScatterNd if !matches!(b.func.ty(d.operands[1]).elem, Elem::I32 | Elem::I64) => wide_indices(b, d),
+        Op::Gather | Op::GatherNd | Op::ScatterNd if !matches!(b.func.ty(d.operands[1]).elem, Elem::I32 | Elem::I64) => {
+            wide_indices(b, d)
+        }
         Op::GatherNd if d.attrs.int("batch_dims") > 0 => batch_as_indices(b, d),
         Op::Cast if elem == b.func.ty(d.results[0]).elem => Ok(Some(vec![first])),
         _ => Ok(None),
@@ -186,7 +197,8 @@ fn pool(b: &mut Builder, d: &InstData, elem: Elem) -> Step {
             Ok(Some(vec![reduce(b, x, "max", ty)]))
         }
         "avg" => {
-            let (shape, ones) = (b.func.ty(x).shape.clone(), scalar_tensor(1.0, elem).ok_or_else(|| format!("no pooling of {elem}"))?);
+            let (shape, ones) =
+                (b.func.ty(x).shape.clone(), scalar_tensor(1.0, elem).ok_or_else(|| format!("no pooling of {elem}"))?);
             let ones = b.constant(ones);
             let ones = b.broadcast(ones, &[Dim::ONE, shape[1].clone(), shape[2].clone(), Dim::ONE])?;
             let (x, ones) = if padded(d) { (pad_image(b, x, d, 0.0)?, pad_image(b, ones, d, 0.0)?) } else { (x, ones) };

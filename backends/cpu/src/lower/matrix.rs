@@ -298,12 +298,20 @@ impl Lowering<'_> {
         let (x, y) = (tape.load(0, a.elem), tape.load(1, b.elem));
         let t = tape.bin(Bin::Mul, x, y);
         tape.outputs.push(t);
-        let raw = RawLoop { name: name.into(), extents, reduced, combine: Combine::Sum, inputs: vec![a, b], outputs: vec![c], tape };
+        let raw =
+            RawLoop { name: name.into(), extents, reduced, combine: Combine::Sum, inputs: vec![a, b], outputs: vec![c], tape };
         self.push_loop(raw, loc)
     }
 
     /// A filter or matrix that is not constant, packed at run time: `count` matrices of `k` x `n`.
-    pub(super) fn pack(&mut self, src: &Layout, [count, k, n]: [&Dim; 3], strides: [&Dim; 3], width: usize, loc: &Loc) -> Result<Buf, Fail> {
+    pub(super) fn pack(
+        &mut self,
+        src: &Layout,
+        [count, k, n]: [&Dim; 3],
+        strides: [&Dim; 3],
+        width: usize,
+        loc: &Loc,
+    ) -> Result<Buf, Fail> {
         let nr = Dim::from(width);
         let one = &(&n.ceil_div(&nr) * &nr) * k;
         let dst = self.plan.add_buffer(Type::new(Elem::F32, vec![count * &one]), Place::Unplaced, loc.clone());

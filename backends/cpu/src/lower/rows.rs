@@ -49,9 +49,8 @@ impl Lowering<'_> {
         // A stand-in for the result's strides keeps reduced and other axes apart.
         let kept: Vec<Dim> = (0..x.shape.len()).filter(|a| !axes.contains(a)).map(|a| x.shape[a].clone()).collect();
         let mut outer = row_major(&kept).into_iter();
-        let marks = (0..x.shape.len())
-            .map(|a| if axes.contains(&a) { Dim::ZERO } else { outer.next().unwrap_or(Dim::ONE) })
-            .collect();
+        let marks =
+            (0..x.shape.len()).map(|a| if axes.contains(&a) { Dim::ZERO } else { outer.next().unwrap_or(Dim::ONE) }).collect();
         let mut extents = x.shape.clone();
         let mut strides = [x.strides.clone(), marks];
         collapse(&mut extents, &mut strides, &[]);

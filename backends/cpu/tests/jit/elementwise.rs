@@ -1,15 +1,24 @@
 //! Every elementwise op on every type that the interpreter defines it for.
 
-
-
+use crate::support::{Rng, check, module, sym, tensor_of};
 use graphc_cpu::{CompileError, plan};
 use graphc_ir::interp::Interp;
 use graphc_ir::op::{DEFS, OpDef, Tolerance};
 use graphc_ir::{Attrs, Elem, Op, Tensor, Type};
-use crate::support::{Rng, check, module, sym, tensor_of};
 
 const ELEMS: &[Elem] = &[
-    Elem::F32, Elem::F64, Elem::F16, Elem::BF16, Elem::I8, Elem::I16, Elem::I32, Elem::I64, Elem::U8, Elem::U16, Elem::U32, Elem::U64,
+    Elem::F32,
+    Elem::F64,
+    Elem::F16,
+    Elem::BF16,
+    Elem::I8,
+    Elem::I16,
+    Elem::I32,
+    Elem::I64,
+    Elem::U8,
+    Elem::U16,
+    Elem::U32,
+    Elem::U64,
     Elem::Bool,
 ];
 
@@ -99,7 +108,8 @@ fn casts() {
     let mut rng = Rng(5);
     for &from in ELEMS {
         for &to in ELEMS {
-            let m = module(&[Type::new(from, vec![sym("n")])], |b, p| Ok(vec![b.op(Op::Cast, p, Attrs::new().with("elem", to))?]));
+            let m =
+                module(&[Type::new(from, vec![sym("n")])], |b, p| Ok(vec![b.op(Op::Cast, p, Attrs::new().with("elem", to))?]));
             let cases = [37, 1].map(|n| {
                 let t = rng.tensor(from, &[n]);
                 let v = t.to_reals().unwrap();
@@ -115,7 +125,7 @@ fn fused_body_with_two_results_and_constants() {
     let mut rng = Rng(3);
     let bias = rng.tensor(Elem::F32, &[6]);
     let ty = Type::new(Elem::F32, vec![sym("n"), 6i64.into()]);
-    let m = module(&[ty.clone()], |b, p| {
+    let m = module(std::slice::from_ref(&ty.clone()), |b, p| {
         let (bias, scale) = (b.constant(bias), b.scalar(0.5, Elem::F32)?);
         let region = b.func.add_region();
         let params: Vec<_> = [(ty.clone()), b.func.ty(bias).clone(), b.func.ty(scale).clone()]

@@ -1,10 +1,8 @@
 //! Small networks through compiled code and the interpreter.
 
-
-
+use crate::support::{Rng, check, module, sym};
 use graphc_ir::op::Tolerance;
 use graphc_ir::{Attrs, Elem, Op, Type};
-use crate::support::{Rng, check, module, sym};
 
 #[test]
 fn multilayer_perceptron_at_several_batch_sizes() {

@@ -8,8 +8,10 @@ use graphc_ir::{Attrs, Elem, Op, Type, Var, VarId};
 #[test]
 fn variables_are_read_before_they_are_assigned() {
     let ty = Type::of(Elem::F32, &[3]);
-    let mut m = module(&[ty.clone()], |b, p| {
-        let read = |b: &mut graphc_ir::Builder| b.inst_of(Op::VarRead, &[], Attrs::new().with("var", VarId(0)), vec![], vec![ty.clone()])[0];
+    let mut m = module(std::slice::from_ref(&ty), |b, p| {
+        let read = |b: &mut graphc_ir::Builder| {
+            b.inst_of(Op::VarRead, &[], Attrs::new().with("var", VarId(0)), vec![], vec![ty.clone()])[0]
+        };
         let old = read(b);
         let new = b.bin(Op::Add, old, p[0])?;
         b.inst_of(Op::VarAssign, &[new], Attrs::new().with("var", VarId(0)), vec![], vec![]);

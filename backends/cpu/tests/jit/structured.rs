@@ -1,10 +1,8 @@
 //! Every structured op over sample types and shapes, with open and fixed dimensions.
 
-
-
+use crate::support::{Rng, check, module, sym, tensor_of};
 use graphc_ir::op::Tolerance::{self, Exact, Scale};
 use graphc_ir::{Attrs, Builder, Dim, Elem, Module, Op, Tensor, Type, Value};
-use crate::support::{Rng, check, module, sym, tensor_of};
 
 const FLOATS: [Elem; 4] = [Elem::F32, Elem::F64, Elem::F16, Elem::BF16];
 
@@ -63,7 +61,9 @@ fn data_movement() {
         // There is nothing to mirror where there are no elements.
         run_open(&m, &[&[4, 5]], elem, &[3, 1], Exact, "mirror_pad");
         one(
-            a().with("start", dims(&[0, 0, 1])).with("size", vec![sym("n"), 2i64.into(), 2i64.into()]).with("stride", vec![1i64, 3, 2]),
+            a().with("start", dims(&[0, 0, 1]))
+                .with("size", vec![sym("n"), 2i64.into(), 2i64.into()])
+                .with("stride", vec![1i64, 3, 2]),
             Op::Slice,
             "strided slice",
         );
@@ -80,7 +80,8 @@ fn data_movement() {
 fn chains_of_layouts() {
     sweep(Elem::F32, &[&[4, 6]], Exact, "transpose, slice, reshape, add", |b, p| {
         let t = b.transpose(p[0], &[0, 2, 1])?;
-        let s = b.op(Op::Slice, &[t], a().with("start", dims(&[0, 2, 0])).with("size", vec![sym("n"), 3i64.into(), 4i64.into()]))?;
+        let s =
+            b.op(Op::Slice, &[t], a().with("start", dims(&[0, 2, 0])).with("size", vec![sym("n"), 3i64.into(), 4i64.into()]))?;
         let r = b.reshape(s, &[sym("n"), 12i64.into()])?;
         let back = b.reshape(p[0], &[sym("n"), 2i64.into(), 12i64.into()])?;
         let r3 = b.reshape(r, &[sym("n"), 1i64.into(), 12i64.into()])?;
@@ -92,7 +93,8 @@ fn chains_of_layouts() {
 #[test]
 fn values_of_dimensions() {
     sweep(Elem::F32, &[&[4]], Exact, "dims", |b, _| {
-        let d = vec![sym("n"), &sym("n") * &Dim::from(4i64), 7i64.into(), (&sym("n") + &Dim::from(1i64)).floor_div(&Dim::from(2i64))];
+        let d =
+            vec![sym("n"), &sym("n") * &Dim::from(4i64), 7i64.into(), (&sym("n") + &Dim::from(1i64)).floor_div(&Dim::from(2i64))];
         let v = b.op(Op::Dims, &[], a().with("dims", d).with("elem", Elem::I32))?;
         let s = b.op(Op::Dims, &[], a().with("dims", vec![sym("n")]).with("elem", Elem::I64).with("scalar", true))?;
         let i = b.op(Op::Iota, &[], a().with("shape", vec![sym("n"), 3i64.into()]).with("axis", 0i64).with("elem", Elem::F32))?;
@@ -111,22 +113,27 @@ fn gathers_and_scatters() {
             let v: Vec<f64> = (0..shape.iter().product()).map(|_| (rng.next() % below) as f64).collect();
             tensor_of(index, shape, &v)
         };
-        let cases: Vec<Vec<Tensor>> = [2usize, 3].iter().map(|&n| vec![rng.tensor(elem, &[n, 4, 6]), indices(&mut rng, &[2, 3], 4)]).collect();
+        let cases: Vec<Vec<Tensor>> =
+            [2usize, 3].iter().map(|&n| vec![rng.tensor(elem, &[n, 4, 6]), indices(&mut rng, &[2, 3], 4)]).collect();
         let m = module(&types, |b, p| Ok(vec![b.op(Op::Gather, p, a().with("axis", 1i64))?]));
         check(&m, &cases, Exact, "gather");
 
         let batch = [Type::new(elem, x.to_vec()), Type::new(index, vec![sym("n"), 5i64.into()])];
-        let cases: Vec<Vec<Tensor>> = [2usize, 3].iter().map(|&n| vec![rng.tensor(elem, &[n, 4, 6]), indices(&mut rng, &[n, 5], 6)]).collect();
+        let cases: Vec<Vec<Tensor>> =
+            [2usize, 3].iter().map(|&n| vec![rng.tensor(elem, &[n, 4, 6]), indices(&mut rng, &[n, 5], 6)]).collect();
         let m = module(&batch, |b, p| Ok(vec![b.op(Op::Gather, p, a().with("axis", 2i64).with("batch_dims", 1i64))?]));
         check(&m, &cases, Exact, "gather with batch");
 
-        let cases: Vec<Vec<Tensor>> = [2usize, 3].iter().map(|&n| vec![rng.tensor(elem, &[n, 4, 6]), indices(&mut rng, &[5, 2], 2)]).collect();
+        let cases: Vec<Vec<Tensor>> =
+            [2usize, 3].iter().map(|&n| vec![rng.tensor(elem, &[n, 4, 6]), indices(&mut rng, &[5, 2], 2)]).collect();
         let types = [Type::new(elem, x.to_vec()), Type::of(index, &[5, 2])];
         let m = module(&types, |b, p| Ok(vec![b.op(Op::GatherNd, p, a())?]));
         check(&m, &cases, Exact, "gather_nd");
 
-        let types = [Type::new(elem, vec![sym("n"), 4i64.into(), 6i64.into()]), Type::new(index, vec![sym("n"), 5i64.into(), 1i64.into()])];
-        let cases: Vec<Vec<Tensor>> = [2usize, 3].iter().map(|&n| vec![rng.tensor(elem, &[n, 4, 6]), indices(&mut rng, &[n, 5, 1], 4)]).collect();
+        let types =
+            [Type::new(elem, vec![sym("n"), 4i64.into(), 6i64.into()]), Type::new(index, vec![sym("n"), 5i64.into(), 1i64.into()])];
+        let cases: Vec<Vec<Tensor>> =
+            [2usize, 3].iter().map(|&n| vec![rng.tensor(elem, &[n, 4, 6]), indices(&mut rng, &[n, 5, 1], 4)]).collect();
         let m = module(&types, |b, p| Ok(vec![b.op(Op::GatherNd, p, a().with("batch_dims", 1i64))?]));
         check(&m, &cases, Exact, "gather_nd with batch");
 
@@ -146,21 +153,33 @@ fn gathers_and_scatters() {
 fn reductions() {
     for elem in [Elem::F32, Elem::F64, Elem::F16, Elem::BF16, Elem::I32, Elem::I64, Elem::U8] {
         for kind in ["sum", "mean", "prod", "max", "min"] {
-            for (axes, keep) in [(vec![0i64], false), (vec![1], true), (vec![0, 2], false), (vec![0, 1, 2], false), (vec![2], false), (vec![], true)] {
+            for (axes, keep) in [
+                (vec![0i64], false),
+                (vec![1], true),
+                (vec![0, 2], false),
+                (vec![0, 1, 2], false),
+                (vec![2], false),
+                (vec![], true),
+            ] {
                 // The mean of nothing depends on the type.
                 let extents: &[usize] = if kind == "mean" || kind == "max" || kind == "min" { &[3, 1] } else { &[3, 1, 0] };
-                let m = module(&[open(elem, &[3, 7])], |b, p| Ok(vec![b.reduce(kind, p[0], &axes.iter().map(|&a| a as usize).collect::<Vec<_>>(), keep)?]));
+                let m = module(&[open(elem, &[3, 7])], |b, p| {
+                    Ok(vec![b.reduce(kind, p[0], &axes.iter().map(|&a| a as usize).collect::<Vec<_>>(), keep)?])
+                });
                 run_open(&m, &[&[3, 7]], elem, extents, Scale(64), &format!("{kind} over {axes:?}"));
             }
         }
     }
     for kind in ["any", "all"] {
-        sweep(Elem::Bool, &[&[3, 2]], Exact, kind, |b, p| Ok(vec![b.reduce(kind, p[0], &[1, 2], false)?, b.reduce(kind, p[0], &[0], false)?]));
+        sweep(Elem::Bool, &[&[3, 2]], Exact, kind, |b, p| {
+            Ok(vec![b.reduce(kind, p[0], &[1, 2], false)?, b.reduce(kind, p[0], &[0], false)?])
+        });
     }
     // A reduction of a transposed slice.
     sweep(Elem::F32, &[&[4, 6]], Scale(64), "sum of a view", |b, p| {
         let t = b.transpose(p[0], &[2, 0, 1])?;
-        let s = b.op(Op::Slice, &[t], a().with("start", dims(&[1, 0, 0])).with("size", vec![4i64.into(), sym("n"), 4i64.into()]))?;
+        let s =
+            b.op(Op::Slice, &[t], a().with("start", dims(&[1, 0, 0])).with("size", vec![4i64.into(), sym("n"), 4i64.into()]))?;
         Ok(vec![b.reduce("sum", s, &[1], false)?])
     });
 }
@@ -260,9 +279,16 @@ fn epilogues() {
                 });
                 let cases: Vec<Vec<Tensor>> = [7usize, 1]
                     .iter()
-                    .map(|&n| vec![rng.tensor(Elem::F32, &[n, 5]), rng.tensor(Elem::F32, &[n, 18]), rng.tensor(Elem::F32, &[5, 18])])
+                    .map(|&n| {
+                        vec![rng.tensor(Elem::F32, &[n, 5]), rng.tensor(Elem::F32, &[n, 18]), rng.tensor(Elem::F32, &[5, 18])]
+                    })
                     .collect();
-                check(&m, &cases, Scale(128), &format!("epilogue {act} bias {bias} residual {residual} last {last} constant {constant}"));
+                check(
+                    &m,
+                    &cases,
+                    Scale(128),
+                    &format!("epilogue {act} bias {bias} residual {residual} last {last} constant {constant}"),
+                );
             }
         }
     }
@@ -296,7 +322,13 @@ fn convolutions() {
             case(Op::Conv2d, &[7, 6, 3], &[3, 3, 3, 5], window([1, 1], [1, 1], [1, 1]), "conv 3x3");
             case(Op::Conv2d, &[7, 6, 4], &[1, 1, 4, 8], window([1, 1], [0, 0], [0, 0]), "conv 1x1");
             case(Op::Conv2d, &[8, 9, 4], &[3, 2, 4, 20], window([2, 2], [0, 1], [1, 0]), "conv stride 2");
-            case(Op::Conv2d, &[9, 9, 2], &[3, 3, 2, 6], window([1, 1], [2, 2], [2, 2]).with("dilations", vec![2i64, 2]), "conv dilated");
+            case(
+                Op::Conv2d,
+                &[9, 9, 2],
+                &[3, 3, 2, 6],
+                window([1, 1], [2, 2], [2, 2]).with("dilations", vec![2i64, 2]),
+                "conv dilated",
+            );
             case(Op::Conv2d, &[6, 6, 6], &[3, 3, 2, 9], window([1, 1], [1, 1], [1, 1]).with("groups", 3i64), "conv groups");
             case(Op::Depthwise, &[7, 6, 5], &[3, 3, 5, 1], window([1, 1], [1, 1], [1, 1]), "depthwise");
             case(Op::Depthwise, &[8, 8, 3], &[3, 3, 3, 2], window([2, 2], [0, 0], [1, 1]), "depthwise stride 2");
@@ -327,7 +359,8 @@ fn pooling_and_resizing() {
     for elem in [Elem::F32, Elem::F16, Elem::U8] {
         for kind in ["nearest", "bilinear"] {
             for (align, half) in [(false, false), (true, false), (false, true)] {
-                let attrs = a().with("kind", kind).with("size", dims(&[9, 4])).with("align_corners", align).with("half_pixel", half);
+                let attrs =
+                    a().with("kind", kind).with("size", dims(&[9, 4])).with("align_corners", align).with("half_pixel", half);
                 sweep(elem, &[&[5, 6, 3]], Scale(64), &format!("{kind} resize"), |b, p| Ok(vec![b.op(Op::Resize, p, attrs)?]));
             }
         }

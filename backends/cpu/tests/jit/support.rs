@@ -71,8 +71,7 @@ pub fn run(c: &Compiled, inputs: &[Tensor], vars: &mut [Vec<u8>], threads: usize
         })
         .collect();
     let size = |s: &[usize], e: Elem| s.iter().product::<usize>() * e.size();
-    let mut outs: Vec<Aligned> =
-        shapes.iter().zip(&c.plan.outputs).map(|(s, p)| Aligned::new(size(s, p.ty.elem), 0xa5)).collect();
+    let mut outs: Vec<Aligned> = shapes.iter().zip(&c.plan.outputs).map(|(s, p)| Aligned::new(size(s, p.ty.elem), 0xa5)).collect();
     let in_ptrs: Vec<*const u8> = ins.iter_mut().map(|a| a.ptr() as *const u8).collect();
     let out_ptrs: Vec<*mut u8> = outs.iter_mut().map(Aligned::ptr).collect();
     let var_ptrs: Vec<*mut u8> = vars.iter_mut().map(|v| v.as_mut_ptr()).collect();
