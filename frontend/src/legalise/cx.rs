@@ -577,11 +577,14 @@ impl NodeCx<'_, '_> {
         if from == shape {
             return Ok(x);
         }
-        let to = self.broadcast_shape(&from, shape)?;
-        if to != shape {
+        if from.len() > shape.len() {
             return Err(self.invalid(format!("Incompatible shapes: {from:?} does not broadcast to {shape:?}")));
         }
-        self.op(Op::Broadcast, &[x], Attrs::new().with("shape", to))
+        let skip = shape.len() - from.len();
+        for (d, to) in from.iter().zip(&shape[skip..]).filter(|(d, _)| !d.is_one()) {
+            self.same_dim(d, to, &format!("Incompatible shapes: {from:?} does not broadcast to {shape:?}"))?;
+        }
+        self.op(Op::Broadcast, &[x], Attrs::new().with("shape", shape.to_vec()))
     }
 
     /// `size` elements of each axis from `start`, each `stride`-th.

@@ -62,6 +62,8 @@ pub fn reshape(cx: Cx) -> Res {
             // TensorFlow ignores the zeros of both shapes.
             let rest = |s: &[Dim]| s.iter().filter(|d| !d.is_zero()).product::<Dim>();
             cx.exact_quotient(&rest(&cx.shape(x)), &rest(&to), "the inferred size")?
+        } else if part.is_zero() && total.as_const().is_none() {
+            return Err(cx.needs_shape([&total].into_iter(), "the number of elements must be constant"));
         } else if part.is_zero() {
             return Err(cx.invalid("reshape cannot infer the missing input size for an empty tensor"));
         } else {

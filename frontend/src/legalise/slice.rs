@@ -62,15 +62,15 @@ struct Spec {
 pub fn strided(cx: &NodeCx, shape: &[Dim], k: usize) -> Res<Strided> {
     let begin_v = cx.x(k)?;
     let n = match cx.shape(begin_v).as_slice() {
-        [n] => {
-            n.as_const().and_then(|n| usize::try_from(n).ok()).filter(|&n| n < 64).ok_or_else(|| cx.invalid("begin is too long"))?
-        }
+        [n] => match n.as_const() {
+            Some(n) if n < 64 => n as usize,
+            Some(_) => return Err(cx.invalid("begin is too long")),
+            None => return Err(cx.needs_shape([n].into_iter(), "the length of begin must be constant")),
+        },
         s => return Err(cx.invalid(format!("Expected begin, end, and strides to be 1D equal size tensors, but got shape {s:?}"))),
     };
     for j in 1..3 {
-        if cx.shape(cx.x(k + j)?) != cx.shape(begin_v) {
-            return Err(cx.invalid("Expected begin, end, and strides to be 1D equal size tensors"));
-        }
+        cx.same_shape(&cx.shape(begin_v), &cx.shape(cx.x(k + j)?), "Expected begin, end, and strides to be 1D equal size tensors")?;
     }
     let strides = cx.need_ints(k + 2, "strides")?;
     let mask = |name: &str| cx.int(name);
@@ -442,12 +442,8 @@ pub fn pad(cx: Cx, with_value: bool) -> Res {
 /// The [rank, 2] matrix of operand 1.
 fn paddings(cx: &NodeCx, x: V) -> Res<(Vec<Dim>, Vec<Dim>)> {
     let rank = cx.rank(x);
-    if cx.shape(cx.x(1)?) != [Dim::from(rank), Dim::from(2i64)] {
-        return Err(cx.invalid(format!(
-            "The first dimension of paddings must be the rank of inputs {rank}, got shape {:?}",
-            cx.shape(cx.x(1)?)
-        )));
-    }
+    let want = [Dim::from(rank), Dim::from(2i64)];
+    cx.same_shape(&cx.shape(cx.x(1)?), &want, "paddings must have a row of two for each axis of the input")?;
     let p = cx.need_dims(1, "paddings")?;
     if let Some(d) = p.iter().find(|d| d.as_const().is_some_and(|c| c < 0)) {
         return Err(cx.invalid(format!("Paddings must be non-negative: {d}")));
