@@ -16,8 +16,8 @@ use graphc_kernels::tier::Tier;
 use graphc_passes::plan::Loop;
 use std::mem::offset_of;
 
-/// Time that a chunk should take at least, in picoseconds.
-const CHUNK_PS: i64 = 16_000_000;
+/// Time that a chunk should take at least, in picoseconds; little in tests, so that small loops are split too.
+const CHUNK_PS: i64 = if cfg!(test) { 2_000 } else { 16_000_000 };
 /// Chunks for each thread, so that a late thread costs little.
 const CHUNKS_A_THREAD: i64 = 4;
 

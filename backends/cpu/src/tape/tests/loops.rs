@@ -256,3 +256,77 @@ fn vector_kernels_exist() {
         }
     }
 }
+
+/// All variants in one function, chosen at run time; and the same code in an object for any x86-64.
+#[test]
+fn variants_are_chosen_at_run_time() {
+    let tape = random_tape(&mut Rng(12), &[Elem::F32, Elem::I32], 12, 1);
+    let l = flat(777, tape, &[Elem::F32, Elem::I32]);
+    let mut rng = Rng(13);
+    let inputs: Vec<Vec<u8>> = vec![
+        (0..777).flat_map(|_| (rng.below(8) as f32 - 3.0).to_le_bytes()).collect(),
+        (0..777).flat_map(|_| (rng.below(8) as i32 - 3).to_le_bytes()).collect(),
+    ];
+    let blank = || l.outputs.iter().map(|a| vec![0u8; 777 * a.elem.size()]).collect::<Vec<_>>();
+    let (mut one, mut all, mut want) = (blank(), blank(), blank());
+    oracle::run(&l, &inputs, &mut want).unwrap();
+    assert_eq!(compile(&l, Variants::Host).unwrap().run(2, &inputs, &mut one, &[]), 0);
+    assert_eq!(compile(&l, Variants::All).unwrap().run(2, &inputs, &mut all, &[]), 0);
+    assert!(one == all);
+    for (k, a) in l.outputs.iter().enumerate() {
+        for i in 0..777 {
+            assert!(agree(a.elem, oracle::read(a.elem, &all[k], i), oracle::read(a.elem, &want[k], i), 1e-3, 1e-3), "output {k} at {i}");
+        }
+    }
+    let object = || {
+        let mut flags = settings::builder();
+        flags.set("opt_level", "speed").unwrap();
+        flags.set("is_pic", "true").unwrap();
+        let isa = cranelift_codegen::isa::lookup_by_name("x86_64-unknown-linux-gnu");
+        let isa = isa.unwrap().finish(settings::Flags::new(flags)).unwrap();
+        let names = cranelift_module::default_libcall_names();
+        let mut m = cranelift_object::ObjectModule::new(cranelift_object::ObjectBuilder::new(isa, "loops", names).unwrap());
+        define_loop(&mut m, &l, "loop", &TapeOptions { variants: Variants::All }).unwrap();
+        m.finish().emit().unwrap()
+    };
+    assert!(object() == object(), "objects are reproducible");
+}
+
+/// A machine without SSE4.1 and FMA, as an object must expect.
+#[test]
+fn baseline_x86_64_is_right() {
+    use graphc_ir::tape::Un;
+    if cfg!(not(target_arch = "x86_64")) {
+        return;
+    }
+    let mut t = Tape::default();
+    let x = t.load(0, Elem::F32);
+    t.outputs = [Un::Floor, Un::Ceil, Un::Round, Un::Trunc, Un::Exp, Un::Log, Un::Tanh].map(|op| t.un(op, x)).to_vec();
+    let i = t.cast(x, Elem::I32);
+    let j = t.mul(i, i);
+    let j = t.bin(graphc_ir::tape::Bin::Max, i, j);
+    let h = t.cast(x, Elem::F16);
+    t.outputs.extend([i, j, h]);
+    let l = flat(301, t, &[Elem::F32]);
+    let input = Rng(14).buffer(Elem::F32, 301);
+    let mut flags = settings::builder();
+    flags.set("opt_level", "speed").unwrap();
+    flags.set("is_pic", "false").unwrap();
+    let isa = cranelift_codegen::isa::lookup_by_name("x86_64-unknown-linux-gnu").unwrap().finish(settings::Flags::new(flags)).unwrap();
+    let mut m = JITModule::new(JITBuilder::with_isa(isa, cranelift_module::default_libcall_names()));
+    let id = define_loop(&mut m, &l, "loop", &TapeOptions { variants: Variants::Only(Tier::Portable) }).unwrap();
+    m.finalize_definitions().unwrap();
+    // SAFETY: the code is a function of this signature.
+    let f = unsafe { std::mem::transmute::<*const u8, LoopFn>(m.get_finalized_function(id)) };
+    let c = Compiled { _module: m, f };
+    let blank = || l.outputs.iter().map(|a| vec![0u8; 301 * a.elem.size()]).collect::<Vec<_>>();
+    let (mut got, mut want) = (blank(), blank());
+    assert_eq!(c.run(1, &[input.clone()], &mut got, &[]), 0);
+    oracle::run(&l, &[input], &mut want).unwrap();
+    for (k, a) in l.outputs.iter().enumerate() {
+        for i in 0..301 {
+            let (g, w) = (oracle::read(a.elem, &got[k], i), oracle::read(a.elem, &want[k], i));
+            assert!(agree(a.elem, g, w, 1e-6, 1e-37), "output {k} at {i}: {g:?} is not {w:?}");
+        }
+    }
+}
