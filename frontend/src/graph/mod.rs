@@ -5,6 +5,8 @@ mod extract;
 mod inline;
 mod library;
 mod node;
+#[cfg(test)]
+mod tests;
 
 pub use extract::{Feed, Fetch, Request};
 pub(crate) use extract::{extract, reached};
