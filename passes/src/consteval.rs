@@ -149,6 +149,14 @@ fn elementwise_f32(op: Op, x: &[&Tensor], attrs: &Attrs, shape: &[usize]) -> Opt
         return None;
     }
     let n = graphc_ir::tensor::element_count(shape)?;
+    if let (Entry::Bin(op @ (Bin::Mul | Bin::Add), ..), [a, b], 3) = (tape.entry(result), x, tape.entries().len())
+        && a.len() == n
+        && shape.ends_with(b.shape())
+        && b.len() >= 8
+    {
+        let (a, b) = (a.as_slice::<f32>()?, b.as_slice::<f32>()?);
+        return if op == Bin::Mul { rows_f32(&a, &b, |x, y| x * y, shape) } else { rows_f32(&a, &b, |x, y| x + y, shape) };
+    }
     // Operands as walks over blocks: whole, one value, or repeated along the leading axes; anything else is spread out first.
     let spread: Vec<Option<Tensor>> = x
         .iter()
@@ -176,6 +184,18 @@ fn elementwise_f32(op: Op, x: &[&Tensor], attrs: &Attrs, shape: &[usize]) -> Opt
         }
         out.extend_from_slice(&bytes[..len * size_of::<f32>()]);
         at += len;
+    }
+    Tensor::from_bytes(Elem::F32, shape.to_vec(), out)
+}
+
+/// `f` of each row of `a` with `b`: the scaling of weights, which must not cost more than reading them.
+fn rows_f32(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32, shape: &[usize]) -> Option<Tensor> {
+    const SIZE: usize = size_of::<f32>();
+    let mut out = vec![0u8; std::mem::size_of_val(a)];
+    for (row, to) in a.chunks_exact(b.len()).zip(out.chunks_exact_mut(b.len() * SIZE)) {
+        for ((x, y), o) in row.iter().zip(b).zip(to.chunks_exact_mut(SIZE)) {
+            o.copy_from_slice(&f(*x, *y).to_le_bytes());
+        }
     }
     Tensor::from_bytes(Elem::F32, shape.to_vec(), out)
 }

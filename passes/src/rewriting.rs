@@ -12,6 +12,7 @@ const SWEEPS: usize = 32;
 pub struct At<'a, 'f> {
     pub b: &'a mut Builder<'f>,
     pub inst: Inst,
+    /// Uses of each value at this point of the sweep.
     uses: &'a [u32],
 }
 
@@ -39,18 +40,23 @@ pub fn rewrite(m: &mut Module, rule: Rule) -> Result<usize, Diag> {
 
 /// One sweep over `f`, after what nothing uses has gone: uses count.
 pub fn rewrite_once(f: &mut Func, rule: Rule) -> usize {
-    let uses = dce::prune(f);
+    let mut uses = dce::prune(f);
     let body = f.body;
     let outcome: Result<usize, std::convert::Infallible> = builder::rewrite(f, body, &mut |b, inst| {
         let &[old] = b.func.inst(inst).results.as_slice() else { return Ok(Rewrite::Keep) };
         let new = rule(&mut At { b, inst, uses: &uses }).filter(|&v| v != old && b.func.ty(v) == b.func.ty(old));
-        Ok(match new {
-            Some(v) => Rewrite::Replace(vec![v]),
-            None => {
-                b.insts.clear();
-                Rewrite::Keep
-            }
-        })
+        uses.resize(b.func.value_count(), 0);
+        let Some(new) = new else {
+            b.insts.clear();
+            return Ok(Rewrite::Keep);
+        };
+        // Keep count: what was made uses its operands, what goes does not, and the new value has the old one's users.
+        for &made in &b.insts {
+            b.func.inst(made).operands.iter().for_each(|v| uses[v.index()] += 1);
+        }
+        b.func.inst(inst).operands.iter().for_each(|v| uses[v.index()] = uses[v.index()].saturating_sub(1));
+        uses[new.index()] += std::mem::take(&mut uses[old.index()]);
+        Ok(Rewrite::Replace(vec![new]))
     });
     outcome.unwrap_or(0)
 }
@@ -91,9 +97,9 @@ impl At<'_, '_> {
         Some(self.def(v, op)?.operands[k])
     }
 
-    /// True if nothing but the instruction at hand uses `v`, as of the start of the sweep.
+    /// True if nothing but the instruction at hand uses `v`.
     pub fn only_use(&self, v: Value) -> bool {
-        self.uses.get(v.index()).is_none_or(|&n| n <= 1)
+        self.uses.get(v.index()) == Some(&1)
     }
 
     pub fn splat(&self, v: Value) -> Option<f64> {

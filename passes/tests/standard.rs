@@ -361,3 +361,19 @@ fn einsum_over_heads_is_a_product_of_matrices() {
     });
     assert_eq!(ops(&optimised(m)), ["contract", "contract"]);
 }
+
+#[test]
+fn a_convolution_with_two_readers_is_done_once() {
+    let m = module(&[batch(&[4, 4, 2])], |b, x| {
+        let w = constant(b, &[1, 1, 2, 2], 1);
+        let y = b.op(Op::Conv2d, &[x[0], w], conv_attrs(1, 0, 0))?;
+        let y = b.bin(Op::Add, y, x[0])?;
+        // A leaky relu with a slope for each channel.
+        let slope = constant(b, &[2], 2);
+        let (p, n) = (b.un(Op::Relu, y)?, b.un(Op::Neg, y)?);
+        let n = b.un(Op::Relu, n)?;
+        let n = b.bin(Op::Mul, n, slope)?;
+        Ok(vec![b.bin(Op::Add, p, n)?])
+    });
+    assert_eq!(ops(&optimised(m)), ["conv2d", "fused"]);
+}

@@ -4,6 +4,7 @@
 use graphc_ir::interp::Interp;
 use graphc_ir::{Attrs, Builder, Dim, Elem, Func, Loc, Module, Op, Sym, Tensor, Type, Value};
 use graphc_ir::{text, verify};
+use graphc_passes::dce;
 use graphc_passes::pass::{Pass, PassCx};
 use graphc_passes::target::Target;
 
@@ -96,6 +97,7 @@ pub fn check_passes(m: &mut Module, passes: &[Box<dyn Pass>], n: i64) {
     let x = inputs(m, n);
     let want = run(m, &x);
     assert!(verify::module(m).is_empty(), "the input is broken: {:?}\n{}", verify::module(m), text::print(m));
+    let work = matrix_work(m);
     let cx = PassCx { target: &AnyTarget };
     for p in passes {
         let before = text::print(m);
@@ -103,10 +105,22 @@ pub fn check_passes(m: &mut Module, passes: &[Box<dyn Pass>], n: i64) {
         let what = || format!("{}\nbefore\n{before}after\n{}", p.name(), text::print(m));
         assert!(verify::module(m).is_empty(), "{:?}\n{}", verify::module(m), what());
         assert_close(&want, &run(m, &x), &what);
+        assert!(matrix_work(m) <= work, "matrix work is done twice after {}", what());
         let first = text::print(m);
         let again = p.run(m, &cx).unwrap();
         assert_eq!(again, 0, "{} changes its own result\n{first}to\n{}", p.name(), text::print(m));
     }
+}
+
+/// Number of live contractions and convolutions.
+fn matrix_work(m: &Module) -> usize {
+    let mut live = m.clone();
+    dce::Dce.run(&mut live, &PassCx { target: &AnyTarget }).unwrap();
+    let mut n = 0;
+    for f in &live.funcs {
+        f.walk(f.body, &mut |f, _, i| n += f.inst(i).op.has_epilogue() as usize);
+    }
+    n
 }
 
 /// The ops of `f`, regions' contents aside, constants left out.
