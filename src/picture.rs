@@ -11,8 +11,9 @@ const WIDTH: usize = 48;
 /// The functions of a module in Graphviz's dot language: one box an instruction, types on the edges, constants left out.
 pub fn dot(m: &Module) -> String {
     let mut out = String::from("digraph graphc {\n  node [shape=box, fontname=\"monospace\", fontsize=10];\n  edge [fontname=\"monospace\", fontsize=9];\n");
+    let scope = graphc_ir::text::scope(m);
     for (k, f) in m.funcs.iter().enumerate() {
-        write_func(&mut out, k, f);
+        write_func(&mut out, k, f, &scope);
     }
     out.push_str("}\n");
     out
@@ -29,7 +30,7 @@ fn short(s: &str) -> String {
     }
 }
 
-fn write_func(out: &mut String, k: usize, f: &Func) {
+fn write_func(out: &mut String, k: usize, f: &Func, scope: &str) {
     let id = |v: Value| match f.def_inst(v) {
         Some(i) => format!("f{k}i{}", i.index()),
         None => format!("f{k}v{}", v.index()),
@@ -42,7 +43,8 @@ fn write_func(out: &mut String, k: usize, f: &Func) {
         if d.op == Op::Const {
             continue;
         }
-        let _ = writeln!(out, "  f{k}i{} [label=\"{}\"];", i.index(), escape(&label(f, i)).replace('\n', "\\n"));
+        let text = escape(&label(f, i, scope)).replace('\n', "\\n");
+        let _ = writeln!(out, "  f{k}i{} [label=\"{text}\", style=filled, fillcolor=\"{}\"];", i.index(), colour(d.op));
         for &v in d.operands.iter().filter(|&&v| f.const_of(v).is_none()) {
             let _ = writeln!(out, "  {} -> f{k}i{} [label=\"{}\"];", id(v), i.index(), f.ty(v));
         }
@@ -53,8 +55,20 @@ fn write_func(out: &mut String, k: usize, f: &Func) {
     }
 }
 
+/// One colour a kind of work: matrix, rows and reductions, loops, everything that moves data.
+fn colour(op: Op) -> &'static str {
+    match op {
+        _ if op.has_epilogue() => "#f4c7a1",
+        Op::Attention => "#f4c7a1",
+        Op::Softmax | Op::LayerNorm | Op::Reduce | Op::Pool2d | Op::ArgReduce | Op::Cumulative | Op::TopK => "#cfe3c4",
+        Op::Fused => "#c9dcf0",
+        _ if op.is_elementwise() => "#c9dcf0",
+        _ => "#eeeeee",
+    }
+}
+
 /// Op, attributes worth seeing, the ops inside, and the source node.
-fn label(f: &Func, i: Inst) -> String {
+fn label(f: &Func, i: Inst, scope: &str) -> String {
     let d = f.inst(i);
     let mut text = d.op.name().to_owned();
     for (key, value) in d.attrs.iter() {
@@ -73,7 +87,9 @@ fn label(f: &Func, i: Inst) -> String {
         let _ = write!(text, "\nconst {}", f.ty(*v));
     }
     if d.loc.is_known() {
-        let _ = write!(text, "\n{}", short(d.loc.name()));
+        let name = d.loc.name();
+        let inside = Some(name).filter(|_| !scope.is_empty()).and_then(|n| n.strip_prefix(scope)?.strip_prefix('/'));
+        let _ = write!(text, "\n{}", short(inside.unwrap_or(name)));
     }
     text
 }

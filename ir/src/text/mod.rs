@@ -28,7 +28,7 @@ mod print;
 mod tests;
 
 pub use parse::{ParseError, parse, parse_dim, parse_tensors, parse_with};
-pub use print::{Constants, Options, print, print_func, print_tensor, print_with};
+pub use print::{Constants, Options, print, print_func, print_tensor, print_with, scope};
 
 use crate::func::Module;
 use crate::tensor::Tensor;

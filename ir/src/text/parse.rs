@@ -98,6 +98,8 @@ pub(super) struct Parser<'t, 'r> {
     pub(super) resolver: Resolver<'r>,
     funcs: HashMap<String, FuncId>,
     vars: HashMap<String, VarId>,
+    /// What names of source nodes that start with `~/` are relative to.
+    scope: String,
     /// Values by name, the innermost region last.
     scopes: Vec<HashMap<String, Value>>,
     /// Bytes that `splat` literals may still make.
@@ -116,6 +118,7 @@ impl<'t, 'r> Parser<'t, 'r> {
             pos: 0,
             resolver,
             funcs: HashMap::new(),
+            scope: String::new(),
             vars: HashMap::new(),
             scopes: Vec::new(),
             splat_left: MAX_SPLAT,
@@ -235,7 +238,9 @@ impl<'t, 'r> Parser<'t, 'r> {
         let mut m = Module { name: self.global()?, ..Module::default() };
         self.expect('{')?;
         while !self.eat('}') {
-            if self.eat_word("var") {
+            if self.eat_word("scope") {
+                self.scope = self.string()?;
+            } else if self.eat_word("var") {
                 let name = self.global()?;
                 if self.vars.insert(name.clone(), VarId(m.vars.len() as u32)).is_some() {
                     return Err(self.error_before(format!("a second variable {name:?}")));
@@ -247,10 +252,23 @@ impl<'t, 'r> Parser<'t, 'r> {
             } else if self.eat_word("func") {
                 m.funcs.push(self.func()?);
             } else {
-                return Err(self.error("expected var, func or }"));
+                return Err(self.error("expected scope, var, func or }"));
             }
         }
         Ok(m)
+    }
+
+    /// The source location of that name, which may be relative to the module's scope.
+    fn located(&self, name: &str) -> Loc {
+        match name.strip_prefix("~/").filter(|_| !self.scope.is_empty()) {
+            Some(rest) => Loc::new(&format!("{}/{rest}", self.scope)),
+            None => Loc::new(name),
+        }
+    }
+
+    fn source(&mut self) -> Parsed<Loc> {
+        let name = self.string()?;
+        Ok(self.located(&name))
     }
 
     fn func(&mut self) -> Parsed<Func> {
@@ -263,7 +281,7 @@ impl<'t, 'r> Parser<'t, 'r> {
             let ty = p.ty()?;
             let v = f.add_func_param(&name, ty);
             if matches!(p.peek(), Token::Str(_)) {
-                f.value_mut(v).loc = Loc::new(&p.string()?);
+                f.value_mut(v).loc = p.source()?;
             } else if p.eat_word("unknown") {
                 f.value_mut(v).loc = Loc::default();
             }
@@ -370,7 +388,7 @@ impl<'t, 'r> Parser<'t, 'r> {
         }
         let comment = self.tokens[self.pos.saturating_sub(1)].loc.clone();
         let loc = match (comment, names.first()) {
-            (Some(s), _) => Loc::new(&s),
+            (Some(s), _) => self.located(&s),
             (None, Some(name)) => loc_of_name(name),
             (None, None) => Loc::default(),
         };
@@ -423,7 +441,7 @@ impl<'t, 'r> Parser<'t, 'r> {
             let name = p.value_name()?;
             p.expect(':')?;
             let ty = p.ty()?;
-            let loc = if matches!(p.peek(), Token::Str(_)) { Loc::new(&p.string()?) } else { loc_of_name(&name) };
+            let loc = if matches!(p.peek(), Token::Str(_)) { p.source()? } else { loc_of_name(&name) };
             let v = f.add_param(r, ty, loc);
             p.define(name, v)
         })?;

@@ -69,6 +69,8 @@ struct Printer<'a, 'b> {
     module: &'a Module,
     options: &'a mut Options<'b>,
     text: String,
+    /// What source locations are relative to; empty where they are not.
+    scope: String,
     names: HashMap<Value, String>,
     taken: HashSet<String>,
     /// The next suffix to try for a name that is taken.
@@ -82,6 +84,7 @@ impl<'a, 'b> Printer<'a, 'b> {
             module,
             options,
             text: String::new(),
+            scope: String::new(),
             names: HashMap::new(),
             taken: HashSet::new(),
             suffix: HashMap::new(),
@@ -100,6 +103,10 @@ impl<'a, 'b> Printer<'a, 'b> {
     fn module(&mut self) -> io::Result<()> {
         let m = self.module;
         _ = writeln!(self.text, "module @{} {{", name(&m.name));
+        self.scope = if self.options.locs { scope(m) } else { String::new() };
+        if !self.scope.is_empty() {
+            _ = writeln!(self.text, "  scope {}", quoted(&self.scope));
+        }
         for v in &m.vars {
             _ = write!(self.text, "  var @{} : {}", name(&v.name), v.ty);
             if let Some(t) = &v.init {
@@ -113,6 +120,16 @@ impl<'a, 'b> Printer<'a, 'b> {
         }
         self.push("}\n");
         Ok(())
+    }
+
+    /// A source location, relative to the scope where it lies in it.
+    fn source(&self, loc: &Loc) -> String {
+        let inside =
+            Some(loc.name()).filter(|_| !self.scope.is_empty()).and_then(|n| n.strip_prefix(&self.scope)?.strip_prefix('/'));
+        match inside {
+            Some(rest) => quoted(&format!("~/{rest}")),
+            None => quoted(loc.name()),
+        }
     }
 
     fn func(&mut self, f: &Func, depth: usize) -> io::Result<()> {
@@ -131,7 +148,7 @@ impl<'a, 'b> Printer<'a, 'b> {
             _ = write!(self.text, "%{}: {}", name(&shown), f.ty(p));
             match &f.value(p).loc {
                 loc if !self.options.locs || loc.is_known() && loc.name() == shown => {}
-                loc if loc.is_known() => _ = write!(self.text, " {}", quoted(loc.name())),
+                loc if loc.is_known() => _ = write!(self.text, " {}", self.source(loc)),
                 _ => self.push(" unknown"),
             }
             self.names.insert(p, shown);
@@ -255,7 +272,7 @@ impl<'a, 'b> Printer<'a, 'b> {
                 let shown = self.define(p, &loc);
                 _ = write!(self.text, "{}%{}: {}", if k == 0 { "" } else { ", " }, name(&shown), f.ty(p));
                 if self.options.locs && loc.is_known() && loc.name() != shown {
-                    _ = write!(self.text, " {}", quoted(loc.name()));
+                    _ = write!(self.text, " {}", self.source(&loc));
                 }
             }
             self.push(") {\n");
@@ -264,7 +281,7 @@ impl<'a, 'b> Printer<'a, 'b> {
         }
         let by_name = shown.first().is_some_and(|n| n == inst.loc.name());
         if self.options.locs && inst.loc.is_known() && !by_name {
-            _ = write!(self.text, " ; {}", quoted(inst.loc.name()));
+            _ = write!(self.text, " ; {}", self.source(&inst.loc));
         }
         self.push("\n");
         Ok(())
@@ -332,4 +349,35 @@ impl<'a, 'b> Printer<'a, 'b> {
         _ = write!(self.text, "<{} {body}>", t.ty());
         Ok(())
     }
+}
+
+/// The longest scope (`a/b` of `a/b/c`) that most source locations of a module lie in; empty if there is none worth naming.
+pub fn scope(m: &Module) -> String {
+    let mut locs: Vec<&str> = Vec::new();
+    for f in &m.funcs {
+        let mut regions = vec![f.body];
+        while let Some(r) = regions.pop() {
+            for &i in &f.region(r).insts {
+                locs.push(f.inst(i).loc.name());
+                regions.extend(&f.inst(i).regions);
+            }
+        }
+    }
+    // Such a name could not be told from a relative one.
+    if locs.iter().any(|l| l.starts_with("~/")) {
+        return String::new();
+    }
+    let known = locs.iter().filter(|l| l.contains('/')).count();
+    let mut scope = String::new();
+    while known >= 4 {
+        let next = |l: &&str| l.strip_prefix(scope.as_str())?.split_once('/').map(|(part, _)| part.to_owned() + "/");
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        locs.iter().filter_map(next).for_each(|part| *counts.entry(part).or_default() += 1);
+        match counts.into_iter().max_by(|a, b| (a.1, &b.0).cmp(&(b.1, &a.0))) {
+            Some((part, n)) if n * 5 >= known * 4 => scope += &part,
+            _ => break,
+        }
+    }
+    scope.pop();
+    scope
 }
