@@ -51,7 +51,9 @@ pub fn define_kernel<M: Module>(module: &mut M, body: &Body, name: &str) -> Resu
     let frame = b.block_params(entry)[0];
     let fail = b.create_block();
     let by_lanes = |op: &Op| matches!(op, Op::ShlV(..) | Op::ShrV(..) | Op::SarV(..));
-    let vector = body.nest.lanes != Lanes::None && body.code.is_vector() && !body.code.ops().iter().any(|(op, _)| by_lanes(op));
+    let strided = (0..body.nest.inputs).any(|k| body.nest.strided(k));
+    let suits = !strided && !body.code.ops().iter().any(|(op, _)| by_lanes(op));
+    let vector = body.nest.lanes != Lanes::None && body.code.is_vector() && suits;
     let target = Target { fma, x64, calls: &calls, fail };
     let mut e = Emitter { b, body: &body, frame, target, vector };
     e.emit();

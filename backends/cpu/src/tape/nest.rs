@@ -69,6 +69,11 @@ impl Nest {
         self.axes[axis].strides[k].as_const().map(|s| s.wrapping_mul(self.places[k].mem.bytes()))
     }
 
+    /// True if access `k` is strided along the last axis: neither contiguous nor constant.
+    pub fn strided(&self, k: usize) -> bool {
+        self.axes.last().is_some_and(|a| !a.strides[k].is_zero() && !a.strides[k].is_one())
+    }
+
     /// True if access `k` is the same along the last axis.
     pub fn uniform(&self, k: usize) -> bool {
         self.axes.last().is_some_and(|a| a.strides[k].is_zero())
@@ -180,11 +185,11 @@ pub fn nest(l: &Loop, code: &Code) -> Result<Nest, TapeError> {
         let strides = vec![Dim::ZERO; accesses.len()];
         axes.insert(0, Axis { factors: vec![Dim::ONE], reduced: false, source: u32::MAX, strides });
     }
-    let lanes = choose_lanes(&mut axes, l.inputs.len());
     let places = accesses
         .iter()
         .map(|a| Ok(Place { elem: a.elem, mem: lane(a.elem)?.mem, offset: a.offset.clone() }))
         .collect::<Result<Vec<_>, TapeError>>()?;
+    let lanes = choose_lanes(&mut axes, &places, l.inputs.len());
     let combine = (l.reduced > 0).then_some(l.combine);
     let identities = match combine {
         Some(how) => l.outputs.iter().map(|a| identity(how, a.elem)).collect::<Result<_, _>>()?,
@@ -193,18 +198,24 @@ pub fn nest(l: &Loop, code: &Code) -> Result<Nest, TapeError> {
     Ok(Nest { axes, lanes, places, inputs: l.inputs.len(), combine, identities })
 }
 
-/// Moves the axis that suits lanes best to the end.
-fn choose_lanes(axes: &mut Vec<Axis>, inputs: usize) -> Lanes {
-    let mut best: Option<(usize, (usize, bool, i64))> = None;
+/// Greatest stride that vectors gather over, in elements.
+const FAR: i64 = 1 << 20;
+
+/// Moves the axis that suits lanes best to the end: one along which outputs are contiguous and as many inputs as possible are, the
+/// others constant or, if need be, strided with words to gather.
+fn choose_lanes(axes: &mut Vec<Axis>, places: &[Place], inputs: usize) -> Lanes {
+    let mut best: Option<(usize, (bool, usize, bool, i64))> = None;
     for (i, a) in axes.iter().enumerate() {
-        let fits = a.strides.iter().all(|s| s.is_zero() || s.is_one());
+        let near = |s: &Dim| s.is_zero() || s.is_one();
+        let gathers = |(s, p): (&Dim, &Place)| p.mem == Mem::W32 && s.as_const().is_some_and(|s| s.abs() <= FAR);
+        let plain = a.strides.iter().all(near);
+        let fits = a.strides.iter().zip(places).take(inputs).all(|(s, p)| near(s) || gathers((s, p)));
         let stores = a.reduced || a.strides[inputs..].iter().all(|s| s.is_one());
         let contiguous = a.strides.iter().filter(|s| s.is_one()).count();
-        // A lone axis of unknown stride pattern (only constants and indices) may run in lanes too.
         if !fits || !stores || (contiguous == 0 && !a.reduced) {
             continue;
         }
-        let score = (contiguous, !a.reduced, a.extent().unwrap_or(i64::MAX));
+        let score = (plain, contiguous, !a.reduced, a.extent().unwrap_or(i64::MAX));
         if best.is_none_or(|(_, s)| score >= s) {
             best = Some((i, score));
         }

@@ -59,8 +59,8 @@ impl Set {
     }
 }
 
-/// Mask registers for values are `k2..=k7`; `k1` holds the lanes of a tail.
-const MASKS: std::ops::RangeInclusive<u8> = 2..=7;
+/// Mask registers for values; `k1` holds the lanes of a tail, `k7` is used up by gathers.
+const MASKS: std::ops::RangeInclusive<u8> = 2..=6;
 /// Indices above this denote mask registers in allocation tables.
 const MASK_BASE: u8 = 32;
 
@@ -71,6 +71,8 @@ pub struct Asm {
     /// Words of the constant pool; vectors of `AVX2` constants are repeated.
     pub pool: Vec<u32>,
     known: HashMap<u32, usize>,
+    /// Index vectors in the pool, by stride.
+    steps: HashMap<i64, usize>,
     /// Vector-sized slots that are in use for good, and the most ever used.
     pub kept_slots: usize,
     pub most_slots: usize,
@@ -93,6 +95,7 @@ impl Asm {
             set,
             pool: (0..16).collect(),
             known: HashMap::new(),
+            steps: HashMap::new(),
             kept_slots: 0,
             most_slots: 0,
             slot_base,
@@ -116,6 +119,15 @@ impl Asm {
 
     pub fn slot(&self, i: usize) -> MemoryOperand {
         mem(Register::RSP, self.slot_base + (i * self.set.bytes()) as i64)
+    }
+
+    /// The vector of multiples of `stride` in the pool.
+    pub fn multiples(&mut self, stride: i64) -> MemoryOperand {
+        let at = *self.steps.entry(stride).or_insert_with(|| {
+            self.pool.extend((0..16).map(|i| (i * stride) as u32));
+            self.pool.len() - 16
+        });
+        mem(POOL, 4 * at as i64)
     }
 
     /// The vector 0, 1, 2, … in the pool; the pool's first words.

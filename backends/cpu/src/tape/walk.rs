@@ -20,6 +20,9 @@ const MOST_SLOTS: usize = 120;
 /// AVX2 only: the lanes of a tail, and a register for narrow stores.
 const TAIL: u8 = 15;
 const SCRATCH: u8 = 14;
+/// With gathers: their indices, and for AVX2 their lanes.
+const GATHER: u8 = 13;
+const GATHER_LANES: u8 = 12;
 
 /// Where things lie on the stack, in bytes from `rsp`, which is aligned to 64.
 #[derive(Clone, Copy)]
@@ -139,6 +142,9 @@ impl Leaves for Point<'_> {
                     a.put(Instruction::with2(narrow, Register::R11D, at))?;
                     return spread(a, r);
                 }
+                if self.nest.strided(k) {
+                    return self.gather(a, k, u, r);
+                }
                 if self.tail && a.set == Set::Avx2 {
                     if m == Mem::W32 {
                         let at = address(a, self.layout, k, m, u)?;
@@ -172,6 +178,39 @@ impl Leaves for Point<'_> {
             }
             _ => Err(TooBig),
         }
+    }
+}
+
+impl Point<'_> {
+    /// Words at a constant stride. Lanes beyond a tail keep what the register held.
+    fn gather(&self, a: &mut Asm, k: usize, u: u8, r: u8) -> Done {
+        let last = self.nest.axes.len() - 1;
+        let stride = self.nest.axes[last].strides[k].as_const().ok_or(TooBig)?;
+        let from = base(a, self.layout, k)?;
+        a.put(Instruction::with3(Code::Imul_r64_rm64_imm32, Register::R11, Register::RAX, (4 * stride) as i32))?;
+        a.put(Instruction::with2(Code::Add_r64_rm64, Register::R11, from))?;
+        let steps = a.multiples(stride);
+        a.load_full(GATHER, steps)?;
+        let offset = 4 * stride * (u as usize * a.set.lanes()) as i64;
+        let at = MemoryOperand::with_base_index_scale_displ_size(Register::R11, a.reg(GATHER), 4, offset, 1);
+        if a.set == Set::Avx512 {
+            let k7 = Register::K7;
+            if self.tail {
+                a.put(Instruction::with2(Code::VEX_Kmovw_kr_km16, k7, Register::K1))?;
+            } else {
+                a.put(Instruction::with3(Code::VEX_Kxnorw_kr_kr_kr, k7, k7, k7))?;
+            }
+            let mut i = Instruction::with2(Code::EVEX_Vgatherdps_zmm_k1_vm32z, a.reg(r), at)?;
+            i.set_op_mask(k7);
+            return a.put(Ok(i));
+        }
+        let lanes = a.reg(GATHER_LANES);
+        if self.tail {
+            a.copy(GATHER_LANES, TAIL)?;
+        } else {
+            a.put(Instruction::with3(Code::VEX_Vpcmpeqd_ymm_ymm_ymmm256, lanes, lanes, lanes))?;
+        }
+        a.put(Instruction::with3(Code::VEX_Vgatherdps_ymm_vm32y_ymm, a.reg(r), at, lanes))
     }
 }
 
@@ -285,6 +324,9 @@ impl<'a> Walk<'a> {
         before.reverse();
         if set == Set::Avx2 {
             a.reserved |= 1 << TAIL | 1 << SCRATCH;
+        }
+        if (0..nest.inputs).any(|k| nest.strided(k)) {
+            a.reserved |= 1 << GATHER | 1 << GATHER_LANES;
         }
         let outputs = if nest.combine.is_some() { nest.outputs() } else { 0 };
         let free = set.registers() - a.reserved.count_ones() as usize;

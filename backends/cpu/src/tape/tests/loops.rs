@@ -275,7 +275,10 @@ fn variants_are_chosen_at_run_time() {
     assert!(one == all);
     for (k, a) in l.outputs.iter().enumerate() {
         for i in 0..777 {
-            assert!(agree(a.elem, oracle::read(a.elem, &all[k], i), oracle::read(a.elem, &want[k], i), 1e-3, 1e-3), "output {k} at {i}");
+            assert!(
+                agree(a.elem, oracle::read(a.elem, &all[k], i), oracle::read(a.elem, &want[k], i), 1e-3, 1e-3),
+                "output {k} at {i}"
+            );
         }
     }
     let object = || {
@@ -312,7 +315,8 @@ fn baseline_x86_64_is_right() {
     let mut flags = settings::builder();
     flags.set("opt_level", "speed").unwrap();
     flags.set("is_pic", "false").unwrap();
-    let isa = cranelift_codegen::isa::lookup_by_name("x86_64-unknown-linux-gnu").unwrap().finish(settings::Flags::new(flags)).unwrap();
+    let isa =
+        cranelift_codegen::isa::lookup_by_name("x86_64-unknown-linux-gnu").unwrap().finish(settings::Flags::new(flags)).unwrap();
     let mut m = JITModule::new(JITBuilder::with_isa(isa, cranelift_module::default_libcall_names()));
     let id = define_loop(&mut m, &l, "loop", &TapeOptions { variants: Variants::Only(Tier::Portable) }).unwrap();
     m.finalize_definitions().unwrap();
