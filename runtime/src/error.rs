@@ -33,6 +33,8 @@ pub enum Error {
     Output { name: String, message: String },
     /// The interpreter failed.
     Interpreter(EvalError),
+    /// A variable is read that nothing has assigned yet.
+    Uninitialised { variable: String },
     /// The run failed at a node.
     Run { status: Status, node: String, record: ErrorRecord },
 }
@@ -50,6 +52,7 @@ impl Error {
             Error::Output { .. } => "GC0702",
             Error::Run { .. } => "GC0703",
             Error::Interpreter(_) => "GC0704",
+            Error::Uninitialised { .. } => "GC0705",
         }
     }
 
@@ -58,6 +61,7 @@ impl Error {
         let class = match self {
             Error::Model(_) | Error::Feed { .. } | Error::Output { .. } | Error::Interpreter(_) => StatusCode::InvalidArgument,
             Error::Graph(e) => return e.status(),
+            Error::Uninitialised { .. } => StatusCode::FailedPrecondition,
             Error::Compile(_) => StatusCode::Unimplemented,
             Error::Run { status, .. } => match status {
                 Status::Cancelled => StatusCode::Cancelled,
@@ -89,6 +93,9 @@ impl fmt::Display for Error {
             Error::Model(_) | Error::Graph(_) => Ok(()),
             Error::Compile(m) => write!(f, "{m}"),
             Error::Interpreter(e) => write!(f, "{e}"),
+            Error::Uninitialised { variable } => {
+                write!(f, "variable {variable:?} is read before it has a value; run what initialises it first")
+            }
             Error::Feed { name, message } => write!(f, "feed {name:?}: {message}"),
             Error::Output { name, message } => write!(f, "output {name:?}: {message}"),
             Error::Run { status, node, record } => {

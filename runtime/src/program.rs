@@ -241,6 +241,9 @@ impl Program {
             error: &mut record,
         };
         let guard = self.vars.lock(vars);
+        if let Some(name) = self.vars.missing() {
+            return Err(Error::Uninitialised { variable: name.to_owned() });
+        }
         // SAFETY: inputs were checked against the ports by `bind`, outputs are as large as `size` computed, the arena as the plan says,
         // and the code, weights and variables live as long as `self` and the session.
         let code = unsafe {
@@ -256,7 +259,10 @@ impl Program {
         };
         options.trace = tracer;
         match Status::from_code(code) {
-            Status::Ok => Ok(()),
+            Status::Ok => {
+                self.vars.assigned();
+                Ok(())
+            }
             status => {
                 let node = self.compiled.plan.steps.get(record.launch).map_or("", |s| s.loc.name()).to_owned();
                 Err(Error::Run { status, node, record })

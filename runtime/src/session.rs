@@ -11,7 +11,8 @@ use graphc_ir::interp::Interp;
 use graphc_ir::{Dim, Elem, Module, Tensor};
 use graphc_passes::plan::Plan;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// How a session loads and runs.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub model: Model,
     pub pool: Pool,
     pub variables: Variables,
+    /// Names of the variables that are not constants; found when first asked for.
+    pub state: OnceLock<BTreeSet<String>>,
 }
 
 /// An input or output of a [`Callable`].
@@ -79,7 +82,7 @@ impl Session {
 
     /// A session over a model that is loaded already.
     pub fn of(model: Model, threads: usize) -> Session {
-        Session { shared: Arc::new(Shared { model, pool: Pool::new(threads), variables: Variables::default() }) }
+        Session { shared: Arc::new(Shared { model, pool: Pool::new(threads), variables: Variables::default(), state: OnceLock::new() }) }
     }
 
     pub fn model(&self) -> &Model {
@@ -156,7 +159,7 @@ fn ends(graph: &RawGraph) -> Request {
 impl Callable {
     fn new(shared: Arc<Shared>, request: &Request) -> Result<Callable> {
         let graph = shared.model.run_graph(request)?;
-        let spec = specialise::declared(&shared.model, &graph)?;
+        let spec = specialise::declared(&shared, &graph)?;
         let callable = Callable { inputs: specialise::input_ports(&spec), outputs: specialise::output_ports(&graph), shared, graph, spec, variants: RwLock::default() };
         match callable.compile(None) {
             Ok(p) => callable.variants.write().unwrap_or_else(PoisonError::into_inner).push(p),

@@ -3,15 +3,15 @@
 use crate::error::{Error, Result};
 use crate::program::Program;
 use crate::session::{Port, Shared};
-use crate::state::VarPointers;
+use crate::state::{VarPointers, VarUses};
 use crate::view::View;
 use graphc_cpu::{CpuTarget, EmitOptions};
 use graphc_frontend::legalise::{self, Feed, LegaliseError, Legalised, elem_of};
 use graphc_frontend::{Model, RawGraph};
-use graphc_ir::{Dim, Elem, Module, Op, Sym};
+use graphc_ir::{Dim, Elem, Module, Op, Sym, VarId};
 use graphc_passes::pass::PassCx;
 use graphc_passes::pipeline;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// What is known of the feeds before a run.
 pub type Spec = legalise::Request;
@@ -23,9 +23,24 @@ const ATTEMPTS: usize = 64;
 ///
 /// # Errors
 /// If the graph breaks a rule.
-pub fn declared(model: &Model, graph: &RawGraph) -> Result<Spec> {
+pub fn declared(shared: &Shared, graph: &RawGraph) -> Result<Spec> {
     let name = if graph.name.is_empty() { "main" } else { &graph.name };
-    Ok(Spec::of(name, graph, model.assigned_variables(graph)?))
+    let mut state = shared.model.assigned_variables(graph)?;
+    state.extend(shared.state.get_or_init(|| state_of(&shared.model)).iter().cloned());
+    Ok(Spec::of(name, graph, state))
+}
+
+/// The variables that a run of the model may change: those that a signature assigns, and those that have no stored value and that
+/// anything assigns. (Restoring assigns all others; that was done when the model was loaded.)
+fn state_of(model: &Model) -> BTreeSet<String> {
+    // A graph that cannot be built assigns nothing; whoever asks to run it hears why.
+    let assigned = |g: graphc_frontend::Result<RawGraph>| g.and_then(|g| model.assigned_variables(&g)).unwrap_or_default();
+    let mut state: BTreeSet<String> = model.signatures().flat_map(|s| assigned(model.run_graph(&s.request()))).collect();
+    let unstored: BTreeSet<&str> = model.variables().iter().filter(|v| v.stored.is_none()).map(|v| v.name.as_str()).collect();
+    if !unstored.is_empty() {
+        state.extend(assigned(Ok(model.graph().clone())).into_iter().filter(|name| unstored.contains(name.as_str())));
+    }
+    state
 }
 
 pub fn input_ports(spec: &Spec) -> Vec<Port> {
@@ -144,12 +159,21 @@ pub fn legalise(model: &Model, graph: &RawGraph, mut spec: Spec, feeds: Option<&
     Err(Error::Compile("the graph keeps asking for more than its feeds tell".into()))
 }
 
-fn writes_variables(m: &Module) -> bool {
-    let mut found = false;
+/// How a module uses its variables, in the order in which it runs.
+fn variable_uses(m: &Module) -> VarUses {
+    let mut uses = VarUses::default();
     for f in &m.funcs {
-        f.walk(f.body, &mut |f, _, i| found |= f.inst(i).op == Op::VarAssign);
+        f.walk(f.body, &mut |f, _, i| {
+            let inst = f.inst(i);
+            let Some(var) = inst.attrs.var("var").map(VarId::index) else { return };
+            match inst.op {
+                Op::VarRead if !uses.assigned.contains(&var) => uses.read_first.push(var),
+                Op::VarAssign => uses.assigned.push(var),
+                _ => {}
+            }
+        });
     }
-    found
+    uses
 }
 
 /// Legalises, optimises and compiles.
@@ -158,12 +182,13 @@ fn writes_variables(m: &Module) -> bool {
 /// As [`legalise`], and if the backend has no code for an operation.
 pub fn compile(shared: &Shared, graph: &RawGraph, spec: Spec, feeds: Option<&[View]>) -> Result<Program> {
     let Legalised { mut module, feeds: known, .. } = legalise(&shared.model, graph, spec, feeds)?;
+    let uses = variable_uses(&module);
     let target = CpuTarget;
     let failed = |e: &dyn std::fmt::Display| Error::Compile(e.to_string());
     pipeline::run(&mut module, &pipeline::standard(), &PassCx { target: &target }, &mut pipeline::Unobserved).map_err(|e| failed(&e))?;
     let name = module.funcs.first().map(|f| f.name.clone()).unwrap_or_default();
     let compiled = graphc_cpu::compile(&module, &name, shared.pool.threads(), &EmitOptions::default()).map_err(|e| failed(&e))?;
-    let vars = VarPointers::new(&module, &shared.variables, writes_variables(&module));
+    let vars = VarPointers::new(&module, &shared.variables, uses);
     let vars = vars.ok_or_else(|| Error::Compile("a variable has no constant shape".into()))?;
     let mut baked = Vec::new();
     let mut feed_of = Vec::new();

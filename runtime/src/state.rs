@@ -4,6 +4,7 @@ use crate::memory::Block;
 use graphc_ir::Module;
 use std::collections::HashMap;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The variables of a session by name, shared by all its programs.
@@ -15,14 +16,24 @@ pub struct Variables {
 }
 
 struct Variable {
+    name: String,
     memory: Mutex<Block>,
+    /// Whether it has a value.
+    ready: AtomicBool,
+}
+
+/// Which variables of a module its code reads before it assigns them, and which it assigns.
+#[derive(Default)]
+pub struct VarUses {
+    pub read_first: Vec<usize>,
+    pub assigned: Vec<usize>,
 }
 
 /// The variables of one program, in the order of its module.
 pub struct VarPointers {
     variables: Vec<Arc<Variable>>,
     pointers: Vec<*mut u8>,
-    writes: bool,
+    uses: VarUses,
 }
 
 // SAFETY: the pointers are those of `variables`, which live as long; access is ordered by `Variables::order`.
@@ -53,7 +64,7 @@ impl VarGuard<'_> {
 impl VarPointers {
     /// Finds the variables of `module` in the session, making those that are new from their initial values. `None` if one has no
     /// constant shape or is too large.
-    pub fn new(module: &Module, session: &Variables, writes: bool) -> Option<VarPointers> {
+    pub fn new(module: &Module, session: &Variables, uses: VarUses) -> Option<VarPointers> {
         let mut by_name = session.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         let mut variables = Vec::with_capacity(module.vars.len());
         for var in &module.vars {
@@ -64,15 +75,28 @@ impl VarPointers {
             let shape = var.ty.const_shape()?;
             let bytes = shape.iter().try_fold(var.ty.elem.size(), |n, &d| n.checked_mul(d))?;
             let mut block = Block::new(bytes)?;
-            if let Some(t) = var.init.as_ref().filter(|t| t.bytes().len() == bytes) {
+            let init = var.init.as_ref().filter(|t| t.bytes().len() == bytes);
+            if let Some(t) = init {
                 block.bytes_mut().copy_from_slice(t.bytes());
             }
-            let v = Arc::new(Variable { memory: Mutex::new(block) });
+            let ready = AtomicBool::new(init.is_some());
+            let v = Arc::new(Variable { name: var.name.clone(), memory: Mutex::new(block), ready });
             by_name.insert(var.name.clone(), v.clone());
             variables.push(v);
         }
         let pointers = variables.iter().map(|v| v.memory.lock().unwrap_or_else(PoisonError::into_inner).as_mut_ptr()).collect();
-        Some(VarPointers { variables, pointers, writes })
+        Some(VarPointers { variables, pointers, uses })
+    }
+
+    /// The first variable that the code reads and that has no value yet.
+    pub fn missing(&self) -> Option<&str> {
+        let unready = |&&k: &&usize| self.variables.get(k).is_some_and(|v| !v.ready.load(Ordering::Acquire));
+        self.uses.read_first.iter().find(unready).map(|&k| self.variables[k].name.as_str())
+    }
+
+    /// Notes that a run assigned what the code assigns.
+    pub fn assigned(&self) {
+        self.uses.assigned.iter().filter_map(|&k| self.variables.get(k)).for_each(|v| v.ready.store(true, Ordering::Release));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -80,7 +104,7 @@ impl VarPointers {
     }
 
     pub fn lock<'a>(&'a self, session: &'a Variables) -> VarGuard<'a> {
-        let held = match (self.is_empty(), self.writes) {
+        let held = match (self.is_empty(), !self.uses.assigned.is_empty()) {
             (true, _) => Held::Nothing,
             (false, true) => Held::Write(session.order.write().unwrap_or_else(PoisonError::into_inner)),
             (false, false) => Held::Read(session.order.read().unwrap_or_else(PoisonError::into_inner)),
