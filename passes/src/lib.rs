@@ -20,6 +20,7 @@ pub mod reshapes;
 mod rewriting;
 pub mod schedule;
 pub mod simplify;
+pub mod strides;
 pub mod target;
 pub mod transposes;
 pub mod weights;

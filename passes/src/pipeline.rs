@@ -3,7 +3,7 @@
 use crate::pass::{Diag, Pass, PassCx};
 use crate::{
     activations, arith, attention, contractions, cse, dce, epilogue, fold, fuse, inline, norms, padding, reshapes, schedule,
-    simplify, transposes, weights,
+    simplify, strides, transposes, weights,
 };
 use graphc_ir::Module;
 use std::time::{Duration, Instant};
@@ -46,6 +46,7 @@ pub fn standard() -> Vec<Box<dyn Pass>> {
         Box::new(dce::Dce),
         // Launches.
         Box::new(epilogue::Epilogue),
+        Box::new(strides::Strides),
         Box::new(fuse::Fuse),
         Box::new(dce::Dce),
         Box::new(schedule::Schedule),

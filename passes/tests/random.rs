@@ -49,6 +49,10 @@ fn step(b: &mut Builder, values: &[Value], (op, which, other, extra): (u8, u8, u
             b.reshape(x, &[rows, ty.shape.last()?.clone()]).ok()
         }
         11 => b.reshape(x, &[&ty.shape[..axis], &[Dim::ONE], &ty.shape[axis..]].concat()).ok().filter(|_| rank < 5),
+        12 if rank == 4 && other.is_multiple_of(2) => {
+            let w = b.constant(noise64(&[1, 1, last?, 4], seed));
+            b.op(Op::Conv2d, &[x, w], conv_attrs(1 + (which % 2) as i64, 0, 0)).ok()
+        }
         12 => {
             let shape: Vec<Dim> = ty.shape.iter().filter(|d| !d.is_one()).cloned().collect();
             b.reshape(x, &shape).ok().filter(|_| !shape.is_empty())
