@@ -2,7 +2,8 @@
 
 use super::TapeError;
 use super::code::{Code, Op, Ty};
-use super::expand::{combine, expand, lane, round_to, to_memory};
+use super::convert::{round_to, to_memory};
+use super::expand::{combine, expand, lane};
 use super::legalize::{Features, legalize};
 use super::nest::{Nest, nest};
 use graphc_ir::Elem;

@@ -89,6 +89,9 @@ struct Open {
     carried: Vec<Value>,
 }
 
+/// What is done at a place of a strip: the place, the width, the copies, the accumulators; gives the new accumulators.
+type Strip<'f, E> = &'f mut dyn FnMut(&mut E, &At, usize, usize, &[Value]) -> Vec<Value>;
+
 /// Where an iteration is: the address of each access and the index along each axis.
 #[derive(Clone)]
 struct At {
@@ -146,7 +149,7 @@ impl<'a> Emitter<'a> {
             indices: vec![None; nest.axes.len()],
         };
         let outer: Vec<usize> = (0..nest.axes.len())
-            .filter(|&a| !nest.axes[a].reduced && !(nest.lanes == Lanes::Parallel && a + 1 == nest.axes.len()))
+            .filter(|&a| !nest.axes[a].reduced && (nest.lanes != Lanes::Parallel || a + 1 != nest.axes.len()))
             .collect();
         self.parallel(&outer, &at);
         let ok = self.b.ins().iconst(I32, 0);
@@ -224,7 +227,7 @@ impl<'a> Emitter<'a> {
         at: &At,
         vectors: &[Value],
         scalars: &[Value],
-        f: &mut dyn FnMut(&mut Self, &At, usize, usize, &[Value]) -> Vec<Value>,
+        f: Strip<'_, Self>,
     ) -> (Vec<Value>, Vec<Value>) {
         let extent = self.word(self.body.nest.extent_word(axis));
         let mut at = at.clone();

@@ -196,7 +196,7 @@ impl Lower<'_, '_, '_> {
             Bits(a) => self.cast(v(a), t),
             Float(a) => self.b.ins().fcvt_from_sint(t, v(a)),
             FloatU(a) => self.b.ins().fcvt_from_uint(t, v(a)),
-            Int(a) => self.to_int(code.ty(a), ty, v(a)),
+            Int(a) => self.truncate(code.ty(a), ty, v(a)),
             Widen(a) if float => self.b.ins().fpromote(t, v(a)),
             Widen(a) => self.b.ins().sextend(t, v(a)),
             WidenU(a) => self.b.ins().uextend(t, v(a)),
@@ -229,7 +229,7 @@ impl Lower<'_, '_, '_> {
     }
 
     /// Saturation gives the least value for what is too small; too large and NaN are mended.
-    fn to_int(&mut self, from: Ty, to: Ty, x: Value) -> Value {
+    fn truncate(&mut self, from: Ty, to: Ty, x: Value) -> Value {
         let t = clif_type(to, self.width);
         if !self.scalar() && self.target.x64 {
             return self.b.ins().x86_cvtt2dq(t, x);

@@ -15,7 +15,7 @@ fn polynomial(c: &mut Code, x: V, coefficients: &[f32]) -> V {
 }
 
 /// `ln 2` in two parts, the first of ten bits, so that its product with an exponent is exact.
-const LN2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
 /// `x = n ln 2 + r`; returns `n` and `exp(r) - 1`.
 fn reduced_expm1(c: &mut Code, x: V) -> (V, V) {

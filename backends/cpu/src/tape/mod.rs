@@ -18,12 +18,15 @@
 mod body;
 mod clif;
 mod code;
+mod convert;
 mod expand;
 mod glue;
 mod legalize;
 mod lower;
 mod math;
 mod nest;
+mod point;
+mod select;
 mod vector;
 mod walk;
 

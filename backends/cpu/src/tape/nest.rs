@@ -4,8 +4,8 @@
 use super::TapeError;
 use super::code::{Code, Mem, Op};
 use super::expand::{identity, lane};
+use graphc_ir::Dim;
 use graphc_ir::tape::Entry;
-use graphc_ir::{Dim, Elem};
 use graphc_passes::plan::{Combine, Loop};
 
 /// One loop level.
@@ -20,12 +20,10 @@ pub struct Axis {
     pub strides: Vec<Dim>,
 }
 
-/// What an access is, apart from its strides.
-#[derive(Clone, Debug)]
+/// What an access is, apart from its offset and strides.
+#[derive(Clone, Copy, Debug)]
 pub struct Place {
-    pub elem: Elem,
     pub mem: Mem,
-    pub offset: Dim,
 }
 
 /// Which axis runs in the lanes of vectors; it is the last one.
@@ -185,10 +183,7 @@ pub fn nest(l: &Loop, code: &Code) -> Result<Nest, TapeError> {
         let strides = vec![Dim::ZERO; accesses.len()];
         axes.insert(0, Axis { factors: vec![Dim::ONE], reduced: false, source: u32::MAX, strides });
     }
-    let places = accesses
-        .iter()
-        .map(|a| Ok(Place { elem: a.elem, mem: lane(a.elem)?.mem, offset: a.offset.clone() }))
-        .collect::<Result<Vec<_>, TapeError>>()?;
+    let places = accesses.iter().map(|a| Ok(Place { mem: lane(a.elem)?.mem })).collect::<Result<Vec<_>, TapeError>>()?;
     let lanes = choose_lanes(&mut axes, &places, l.inputs.len());
     let combine = (l.reduced > 0).then_some(l.combine);
     let identities = match combine {

@@ -159,7 +159,7 @@ fn unary_operations() {
             let x: Vec<u8> = (0..n)
                 .flat_map(|_| {
                     let mut v = rng.value(e);
-                    if matches!(op, Un::Sin | Un::Cos | Un::Tan | Un::Lgamma | Un::Digamma) && !(v.f.abs() < 1e4) {
+                    if matches!(op, Un::Sin | Un::Cos | Un::Tan | Un::Lgamma | Un::Digamma) && (v.f.abs() >= 1e4 || v.f.is_nan()) {
                         v.f = 0.75;
                     }
                     if matches!(op, Un::Lgamma | Un::Digamma) && v.f <= 0.0 {
@@ -284,7 +284,7 @@ fn vector_functions_are_precise() {
             // The other half spread over magnitudes.
             *x = f32::from_bits(rng.next() as u32);
             if !(*x >= lo as f32 && *x <= hi as f32) {
-                *x = (x.abs().fract() * 1e-3) as f32;
+                *x = x.abs().fract() * 1e-3;
             }
         }
         for (i, s) in [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-45, -1e-45, 200.0, -200.0].into_iter().enumerate()
@@ -295,7 +295,7 @@ fn vector_functions_are_precise() {
         let l = flat(n as i64, t, &[Elem::F32]);
         for tier in tiers() {
             let mut out = vec![vec![0u8; 4 * n]];
-            compile(&l, Variants::Only(tier)).unwrap().run(1, &[bytes.clone()], &mut out, &[]);
+            compile(&l, Variants::Only(tier)).unwrap().run(1, std::slice::from_ref(&bytes), &mut out, &[]);
             let mut worst = (0.0, 0.0);
             for (i, x) in xs.iter().enumerate() {
                 let x = *x as f64;

@@ -325,7 +325,7 @@ fn baseline_x86_64_is_right() {
     let c = Compiled { _module: m, f };
     let blank = || l.outputs.iter().map(|a| vec![0u8; 301 * a.elem.size()]).collect::<Vec<_>>();
     let (mut got, mut want) = (blank(), blank());
-    assert_eq!(c.run(1, &[input.clone()], &mut got, &[]), 0);
+    assert_eq!(c.run(1, std::slice::from_ref(&input), &mut got, &[]), 0);
     oracle::run(&l, &[input], &mut want).unwrap();
     for (k, a) in l.outputs.iter().enumerate() {
         for i in 0..301 {
