@@ -71,11 +71,19 @@ const READS: &[&str] = &[
     "ParameterizedTruncatedNormal",
     "Placeholder",
     "_Arg",
+    "RefIdentity",
+    "RefSelect",
+    "RefSwitch",
+    "RefMerge",
+    "RefEnter",
+    "RefExit",
+    "RefNextIteration",
+    "IsVariableInitialized",
 ];
 
 /// Whether running the op can change anything besides its outputs. An op without a definition may.
 pub fn has_effect(op: &str, def: Option<&OpDef>) -> bool {
-    def.is_none_or(|d| d.is_stateful) && !READS.contains(&op)
+    def.is_none_or(|d| d.is_stateful || d.input_arg.iter().any(|a| a.is_ref)) && !READS.contains(&op)
 }
 
 /// Whether the op may see the effect of another: it is stateful, or takes a resource or a reference.

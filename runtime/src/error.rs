@@ -25,6 +25,8 @@ pub enum Error {
     Model(graphc_frontend::Error),
     /// The graph cannot be brought into the IR: unsupported ops, or a node that breaks a rule.
     Graph(LegaliseError),
+    /// What graphc does not compile yet.
+    Unsupported(String),
     /// A pass or code generation failed.
     Compile(String),
     /// A feed is missing, unknown or of another type or shape than the graph says.
@@ -48,6 +50,7 @@ impl Error {
             Error::Model(e) => e.code(),
             Error::Graph(e) => e.code(),
             Error::Compile(_) => "GC0601",
+            Error::Unsupported(_) => "GC0602",
             Error::Feed { .. } => "GC0701",
             Error::Output { .. } => "GC0702",
             Error::Run { .. } => "GC0703",
@@ -62,7 +65,7 @@ impl Error {
             Error::Model(_) | Error::Feed { .. } | Error::Output { .. } | Error::Interpreter(_) => StatusCode::InvalidArgument,
             Error::Graph(e) => return e.status(),
             Error::Uninitialised { .. } => StatusCode::FailedPrecondition,
-            Error::Compile(_) => StatusCode::Unimplemented,
+            Error::Compile(_) | Error::Unsupported(_) => StatusCode::Unimplemented,
             Error::Run { status, .. } => match status {
                 Status::Cancelled => StatusCode::Cancelled,
                 Status::IndexOutOfRange | Status::DivisionByZero | Status::ShapeGuard | Status::InvalidShape => StatusCode::InvalidArgument,
@@ -77,7 +80,7 @@ impl Error {
         match self {
             Error::Graph(e) => e.is_unsupported(),
             Error::Interpreter(e) => e.kind == graphc_ir::interp::EvalErrorKind::Unsupported,
-            e => matches!(e, Error::Compile(_)),
+            e => matches!(e, Error::Compile(_) | Error::Unsupported(_)),
         }
     }
 }
@@ -92,6 +95,7 @@ impl fmt::Display for Error {
         match self {
             Error::Model(_) | Error::Graph(_) => Ok(()),
             Error::Compile(m) => write!(f, "{m}"),
+            Error::Unsupported(m) => write!(f, "not supported yet: {m}"),
             Error::Interpreter(e) => write!(f, "{e}"),
             Error::Uninitialised { variable } => {
                 write!(f, "variable {variable:?} is read before it has a value; run what initialises it first")

@@ -289,7 +289,7 @@ impl Callable {
     fn views<'a>(&self, feeds: &'a [Tensor]) -> Result<Vec<View<'a>>> {
         let names = self.inputs.iter().map(|p| p.name.clone()).chain(std::iter::repeat(String::new()));
         let view = |(t, name): (&'a Tensor, String)| {
-            View::new(t.elem(), t.shape(), t.bytes()).ok_or_else(|| Error::Feed { name, message: format!("a {} cannot be fed yet", t.elem()) })
+            View::new(t.elem(), t.shape(), t.bytes()).ok_or_else(|| Error::Unsupported(format!("input {name:?}: elements of type {}", t.elem())))
         };
         feeds.iter().zip(names).map(view).collect()
     }
