@@ -35,7 +35,9 @@ fn spatial(cx: &NodeCx, list: &[i64], nchw: bool, what: &str) -> Res<[i64; 2]> {
     let &[n, a, b, c] = list else { return Err(cx.invalid(format!("{what} must specify 4 dimensions, got {list:?}"))) };
     let (c, h, w) = if nchw { (a, b, c) } else { (c, a, b) };
     if n != 1 || c != 1 {
-        return Err(cx.invalid(format!("Current implementation does not yet support {what} in the batch and depth dimensions.")));
+        return Err(
+            cx.unimplemented(format!("Current implementation does not yet support {what} in the batch and depth dimensions."))
+        );
     }
     if h < 1 || w < 1 {
         return Err(cx.invalid(format!("{what} must be positive, got {list:?}")));
@@ -314,4 +316,31 @@ pub fn resize(cx: Cx, kind: &str) -> Res {
     let x = if kind == "bilinear" { cx.cast(x, graphc_ir::Elem::F32)? } else { x };
     let attrs = Attrs::new().with("kind", kind).with("size", size).with("align_corners", align).with("half_pixel", half);
     Ok(vec![cx.op(Op::Resize, &[x], attrs)?])
+}
+
+/// ExtractImagePatches: the window around each place, flattened into the channels.
+pub fn extract_image_patches(cx: Cx) -> Res {
+    let x = cx.x(0)?;
+    rank4(cx, x, "input")?;
+    let window = spatial(cx, &cx.ints("ksizes")?, false, "ksizes")?;
+    let strides = spatial(cx, &cx.ints("strides")?, false, "strides")?;
+    let rates = spatial(cx, &cx.ints("rates")?, false, "rates")?;
+    if window[0].saturating_mul(window[1]) > 1 << 14 {
+        return Err(cx.unimplemented("a window of this size"));
+    }
+    let w = windows(cx, &image_size(cx, x), window, strides, rates, false)?;
+    let [oh, ow] = w.extents(&image_size(cx, x), window);
+    let zero = cx.like(0.0, x)?;
+    let pad = |p: &[Dim; 2]| vec![Dim::ZERO, p[0].clone(), p[1].clone(), Dim::ZERO];
+    let x = cx.pad(x, zero, pad(&w.low), pad(&w.high))?;
+    let shape = cx.shape(x);
+    let size = [shape[0].clone(), oh, ow, shape[3].clone()];
+    let mut parts = Vec::new();
+    for i in 0..window[0] {
+        for j in 0..window[1] {
+            let start = vec![Dim::ZERO, Dim::from(i * rates[0]), Dim::from(j * rates[1]), Dim::ZERO];
+            parts.push(cx.slice(x, start, size.to_vec(), &[1, strides[0], strides[1], 1])?);
+        }
+    }
+    Ok(vec![cx.concat(&parts, 3)?])
 }

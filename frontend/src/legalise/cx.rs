@@ -34,6 +34,8 @@ pub struct VarInfo {
     /// A reference variable of TF1: used as an operand it is read.
     pub reference: bool,
     pub place: Place,
+    /// True if it has a value here: from the start, or from an assignment before.
+    pub initialised: bool,
 }
 
 /// Where the value of a variable is.

@@ -11,6 +11,7 @@ mod elementwise;
 mod error;
 mod index;
 mod matrix;
+mod misc;
 mod norm;
 mod reduce;
 mod shape;
@@ -55,7 +56,8 @@ pub struct Request {
     pub name: String,
     /// One for each of [`RawGraph::inputs`], in order.
     pub feeds: Vec<Feed>,
-    /// Names of the variables that are state. All others are constants with the value that the checkpoint gives.
+    /// Names of the variables that are state. All others are constants with the value that the checkpoint gives; those without one are
+    /// state too.
     pub state: BTreeSet<String>,
 }
 
@@ -395,20 +397,17 @@ fn variable(cx: &mut NodeCx, from: &mut Sources) -> Res<V> {
             Type::of(elem, &dims.ok_or_else(|| cx.unimplemented(format!("variable \"{name}\" has no known shape")))?)
         }
     };
+    let initialised = stored.is_some();
     let place = match stored {
         Some(t) if !is_state => Place::Constant(cx.low.constant(t)),
-        None if !is_state => {
-            let message = format!("variable \"{name}\" has no value: nothing assigns it and no checkpoint holds it");
-            let status = TfStatus::FailedPrecondition;
-            return Err(LegaliseError::Node { code: "GC0501", node: node.name.clone(), op: node.op.clone(), message, status });
-        }
+        // A variable without a value is state: another run gives it one.
         init => {
             from.module.vars.push(Var { name: name.clone(), ty: ty.clone(), init });
             Place::State(VarId(from.module.vars.len() as u32 - 1))
         }
     };
     let reference = node.op != "VarHandleOp";
-    cx.low.vars.push(VarInfo { name: name.clone(), ty, reference, place });
+    cx.low.vars.push(VarInfo { name: name.clone(), ty, reference, place, initialised });
     let v = cx.low.handle(cx.low.vars.len() - 1);
     from.variables.insert(name, v);
     Ok(v)

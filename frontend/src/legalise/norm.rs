@@ -74,6 +74,56 @@ pub fn fused_batch_norm(cx: Cx, v3: bool) -> Res {
     Ok(out)
 }
 
+/// FusedBatchNormGrad and its versions (dy, x, scale, mean, variance): gradients of x, scale and offset.
+pub fn fused_batch_norm_grad(cx: Cx) -> Res {
+    let (dy, x, scale, mean, variance) = (cx.x(0)?, cx.x(1)?, cx.x(2)?, cx.x(3)?, cx.x(4)?);
+    let rank = cx.rank(x);
+    let channel = match cx.word("data_format")? {
+        "NHWC" | "NDHWC" => rank.saturating_sub(1),
+        "NCHW" | "NCDHW" => 1,
+        f => return Err(cx.unimplemented(format!("data format {f}"))),
+    };
+    if rank != 4 && rank != 5 {
+        return Err(cx.invalid(format!("input must be 4 or 5-dimensional: {:?}", cx.shape(x))));
+    }
+    cx.same_shape(&cx.shape(dy), &cx.shape(x), "x and y_backprop")?;
+    let (elem, stat) = (cx.elem(x), cx.elem(scale));
+    let (dy, x) = (cx.cast(dy, stat)?, cx.cast(x, stat)?);
+    let d = cx.shape(x)[channel].clone();
+    let axes: Vec<usize> = (0..rank).filter(|&a| a != channel).collect();
+    let along = |cx: &mut NodeCx, v: V| {
+        let mut to = vec![Dim::ONE; rank - channel];
+        to[0] = d.clone();
+        cx.reshape(v, &to)
+    };
+    let epsilon = cx.like(cx.real("epsilon")?, variance)?;
+    let shifted = cx.add(variance, epsilon)?;
+    let inverse = cx.un(Op::Rsqrt, shifted)?;
+    let factor = cx.mul(inverse, scale)?;
+    let m = along(cx, mean)?;
+    let centred = cx.sub(x, m)?;
+    let weighted = cx.mul(dy, centred)?;
+    let sum_weighted = cx.reduce("sum", weighted, &axes, false)?;
+    let d_scale = cx.mul(sum_weighted, inverse)?;
+    let d_offset = cx.reduce("sum", dy, &axes, false)?;
+    let mut inner = dy;
+    if cx.flag("is_training")? {
+        // The statistics depend on x too: take out the mean of dy and its part along x.
+        let mean_dy = cx.reduce("mean", dy, &axes, false)?;
+        let mean_weighted = cx.reduce("mean", weighted, &axes, false)?;
+        let slope = cx.div(mean_weighted, shifted)?;
+        let (mean_dy, slope) = (along(cx, mean_dy)?, along(cx, slope)?);
+        let part = cx.mul(centred, slope)?;
+        inner = cx.sub(inner, mean_dy)?;
+        inner = cx.sub(inner, part)?;
+    }
+    let f = along(cx, factor)?;
+    let dx = cx.mul(inner, f)?;
+    let dx = cx.cast(dx, elem)?;
+    let none = cx.filled(0.0, stat, &[Dim::ZERO])?;
+    Ok(vec![dx, d_scale, d_offset, none, none])
+}
+
 /// The variance of a sample of `n`: `v * n / (n - 1)`.
 fn bessel(cx: Cx, v: V, n: Dim) -> Res<V> {
     let elem = cx.elem(v);

@@ -102,7 +102,11 @@ pub fn squeeze(cx: Cx) -> Res {
 }
 
 pub fn fill(cx: Cx) -> Res {
-    let dims = need_shape(cx, 0, "dims")?;
+    let dims = match cx.rank(cx.x(0)?) {
+        0 => cx.need_dims(0, "dims")?,
+        _ => need_shape(cx, 0, "dims")?,
+    };
+    check_sizes(cx, &dims, "dims")?;
     let v = cx.x(1)?;
     let v = scalar(cx, v, "value")?;
     Ok(vec![cx.broadcast(v, &dims)?])

@@ -52,6 +52,7 @@ impl NodeCx<'_, '_> {
         let mut b = Builder { func: &mut low.func, loc: self.loc.clone(), insts: std::mem::take(&mut low.insts) };
         b.inst_of(Op::VarAssign, &[operand], Attrs::new().with("var", id), Vec::new(), Vec::new());
         low.insts = b.insts;
+        low.vars[i].initialised = true;
         Ok(())
     }
 }
@@ -95,9 +96,13 @@ pub fn variable_shape(cx: Cx) -> Res {
     Ok(vec![cx.dims_vector(elem, shape)])
 }
 
-/// A variable that has a value from the start is initialised.
 pub fn is_initialized(cx: Cx) -> Res {
-    cx.variable(0)?;
+    let i = cx.variable(0)?;
+    if !cx.low.vars[i].initialised {
+        return Err(
+            cx.unimplemented(format!("whether variable \"{}\" is initialised is known at run time only", cx.low.vars[i].name))
+        );
+    }
     Ok(vec![cx.num(1.0, Elem::Bool)?])
 }
 
@@ -124,6 +129,11 @@ pub fn resource_scatter(cx: Cx, kind: &str) -> Res {
         return Err(cx.invalid("the variable is a scalar"));
     };
     let updates = if cx.rank(updates) == 0 { cx.broadcast(updates, &[rows.as_slice(), inner].concat())? } else { updates };
+    // A single index is a vector of one.
+    let (rows, updates) = match rows.is_empty() {
+        true => (vec![Dim::ONE], cx.reshape(updates, &[&[Dim::ONE], inner].concat())?),
+        false => (rows, updates),
+    };
     let tuples = cx.reshape(indices, &[rows.as_slice(), &[Dim::ONE]].concat())?;
     let handle = cx.x(0)?;
     cx.inputs = vec![x, tuples, updates];

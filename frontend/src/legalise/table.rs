@@ -1,7 +1,7 @@
 //! Which rule legalises which op.
 
 use super::cx::{NodeCx, Res};
-use super::{conv, diag, elementwise as el, index, matrix, norm, reduce, shape, slice, state};
+use super::{conv, diag, elementwise as el, index, matrix, misc, norm, reduce, shape, slice, state};
 use crate::dtype::DataType;
 use graphc_ir::Op;
 use std::collections::HashMap;
@@ -143,6 +143,10 @@ table! {
         "ApproximateEqual" => Fn(el::approximate_equal);
         "Xlog1py" => Fn(el::xlog1py);
 
+        "SigmoidGrad" => Fn(el::sigmoid_grad);
+        "TanhGrad" => Fn(el::tanh_grad);
+        "RsqrtGrad" => Fn(el::rsqrt_grad);
+        "ReciprocalGrad" | "InvGrad" => Fn(el::reciprocal_grad);
         "SqrtGrad" => Fn(el::sqrt_grad);
         "ReluGrad" => Fn(el::relu_grad);
         "Relu6Grad" => Fn(el::relu6_grad);
@@ -173,6 +177,7 @@ table! {
         "MaxPool" => Fn(|cx| conv::pool(cx, "max", false));
         "MaxPoolV2" => Fn(|cx| conv::pool(cx, "max", true));
         "AvgPool" => Fn(|cx| conv::pool(cx, "avg", false));
+        "ExtractImagePatches" => Fn(conv::extract_image_patches);
         "ResizeBilinear" => Fn(|cx| conv::resize(cx, "bilinear"));
         "ResizeNearestNeighbor" => Fn(|cx| conv::resize(cx, "nearest"));
 
@@ -184,6 +189,7 @@ table! {
         "SoftmaxCrossEntropyWithLogits" => Fn(norm::softmax_cross_entropy);
         "SparseSoftmaxCrossEntropyWithLogits" => Fn(norm::sparse_softmax_cross_entropy);
         "LRN" => Fn(norm::lrn);
+        "FusedBatchNormGrad" | "FusedBatchNormGradV2" | "FusedBatchNormGradV3" => Fn(norm::fused_batch_norm_grad);
 
         "Range" => Fn(shape::range);
         "LinSpace" => Fn(shape::lin_space);
@@ -196,6 +202,12 @@ table! {
         "SegmentMax" => Fn(|cx| index::segment(cx, "max"));
         "SegmentMin" => Fn(|cx| index::segment(cx, "min"));
         "SegmentMean" => Fn(|cx| index::segment(cx, "mean"));
+        "DenseBincount" | "Bincount" => Fn(misc::bincount);
+        "LowerBound" => Fn(|cx| misc::bound(cx, Op::Lt));
+        "UpperBound" => Fn(|cx| misc::bound(cx, Op::Le));
+        "ListDiff" => Fn(misc::list_diff);
+        "SparseMatMul" => Fn(misc::sparse_mat_mul);
+        "Cross" => Fn(misc::cross);
         "TensorScatterMin" => Fn(|cx| index::tensor_scatter(cx, "min"));
         "TensorScatterMax" => Fn(|cx| index::tensor_scatter(cx, "max"));
     }
@@ -236,10 +248,6 @@ table! {
         "Xlogy" => Fn(el::xlogy);
         "Conj" => Fn(el::conj);
         "AddN" | "AccumulateNV2" => Fn(el::add_n);
-        "SigmoidGrad" => Fn(el::sigmoid_grad);
-        "TanhGrad" => Fn(el::tanh_grad);
-        "RsqrtGrad" => Fn(el::rsqrt_grad);
-        "ReciprocalGrad" | "InvGrad" => Fn(el::reciprocal_grad);
         "OnesLike" => Fn(|cx| el::like_value(cx, 1.0));
         "BiasAdd" | "BiasAddV1" => Fn(conv::bias_add);
         "BiasAddGrad" => Fn(reduce::bias_add_grad);
@@ -307,6 +315,9 @@ table! {
         "GatherV2" => Fn(index::gather_v2);
         "GatherNd" => Fn(index::gather_nd);
         "OneHot" => Fn(index::one_hot);
+        "SparseToDense" => Fn(misc::sparse_to_dense);
+        "ReverseSequence" => Fn(misc::reverse_sequence);
+        "Where" => Fn(misc::where_known);
         "TensorScatterUpdate" => Fn(|cx| index::tensor_scatter(cx, "set"));
         "DynamicStitch" | "ParallelDynamicStitch" => Fn(index::dynamic_stitch);
     }
