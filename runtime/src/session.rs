@@ -12,7 +12,7 @@ use graphc_ir::{Dim, Elem, Module, Tensor};
 use graphc_passes::plan::Plan;
 use std::path::Path;
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// How a session loads and runs.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub variables: Variables,
     /// Names of the variables that are not constants; found when first asked for.
     pub state: OnceLock<BTreeSet<String>>,
+    /// Whether the model's initialisation op has run.
+    initialised: Mutex<bool>,
 }
 
 /// An input or output of a [`Callable`].
@@ -82,7 +84,7 @@ impl Session {
 
     /// A session over a model that is loaded already.
     pub fn of(model: Model, threads: usize) -> Session {
-        Session { shared: Arc::new(Shared { model, pool: Pool::new(threads), variables: Variables::default(), state: OnceLock::new() }) }
+        Session { shared: Arc::new(Shared { model, pool: Pool::new(threads), variables: Variables::default(), state: OnceLock::new(), initialised: Mutex::new(false) }) }
     }
 
     pub fn model(&self) -> &Model {
@@ -122,7 +124,26 @@ impl Session {
     /// # Errors
     /// As [`Session::callable`].
     pub fn request(&self, request: &Request) -> Result<Callable> {
+        self.initialise()?;
         Callable::new(self.shared.clone(), request)
+    }
+
+    /// Runs the model's initialisation op, once, before anything else runs. One that asks for what is not supported is passed over:
+    /// all that it could leave behind is state, and reading state that nothing made is an error of its own.
+    fn initialise(&self) -> Result<()> {
+        let mut done = self.shared.initialised.lock().unwrap_or_else(PoisonError::into_inner);
+        if *done {
+            return Ok(());
+        }
+        if let Some(op) = self.shared.model.init_op() {
+            let request = Request { targets: vec![op.to_owned()], ..Request::default() };
+            match Callable::new(self.shared.clone(), &request).and_then(|c| c.run(&[])) {
+                Err(e) if !e.is_unsupported() => return Err(e),
+                _ => {}
+            }
+        }
+        *done = true;
+        Ok(())
     }
 
     /// Runs once: values for tensors `node:k`, and the tensors wanted.
