@@ -95,7 +95,7 @@ fn random_loops() {
             continue;
         }
         let inputs: Vec<Elem> = (0..1 + rng.below(5)).map(|_| rng.pick(&elems)).collect();
-        let length = rng.pick(&[3, 10, 30, 80]);
+        let length = rng.pick(&[3, 10, 30, 80, 400]);
         let tape = random_tape(&mut rng, &inputs, length, rank);
         let in_accesses = inputs
             .iter()
@@ -332,5 +332,31 @@ fn baseline_x86_64_is_right() {
             let (g, w) = (oracle::read(a.elem, &got[k], i), oracle::read(a.elem, &want[k], i));
             assert!(agree(a.elem, g, w, 1e-6, 1e-37), "output {k} at {i}: {g:?} is not {w:?}");
         }
+    }
+}
+
+#[test]
+fn an_output_may_be_an_input() {
+    let mut t = Tape::default();
+    let (x, y) = (t.load(0, Elem::F32), t.load(1, Elem::F32));
+    let e = t.un(graphc_ir::tape::Un::Tanh, y);
+    let z = t.fma(x, e, y);
+    let s = t.sub(x, y);
+    t.outputs = vec![z, s];
+    let n = 1003;
+    let l = flat(n as i64, t, &[Elem::F32, Elem::F32]);
+    let mut rng = Rng(15);
+    let inputs: Vec<Vec<u8>> =
+        (0..2).map(|_| (0..n).flat_map(|_| (rng.below(100) as f32 / 25.0 - 2.0).to_le_bytes()).collect()).collect();
+    for tier in tiers() {
+        let c = compile(&l, Variants::Only(tier)).unwrap();
+        let mut apart = vec![vec![0u8; 4 * n]; 2];
+        assert_eq!(c.run(3, &inputs, &mut apart, &[]), 0);
+        let mut both = inputs.clone();
+        let addresses: Vec<*mut u8> = both.iter_mut().map(|b| b.as_mut_ptr()).collect();
+        let ptrs = [addresses[0], addresses[1], addresses[0], addresses[1]];
+        // SAFETY: each output is walked as the input that it shares its memory with.
+        assert_eq!(unsafe { (c.f)(&ctx(3), ptrs.as_ptr(), std::ptr::null()) }, 0);
+        assert!(apart == both, "{tier:?}");
     }
 }
