@@ -17,6 +17,7 @@ pub mod linked;
 pub mod npz;
 pub mod picture;
 pub mod profile;
+pub mod reference;
 
 pub use graphc_frontend as frontend;
 pub use graphc_ir as ir;
