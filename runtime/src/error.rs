@@ -4,6 +4,7 @@ use graphc_abi::{ErrorRecord, Status};
 use graphc_frontend::legalise::LegaliseError;
 use graphc_ir::interp::EvalError;
 use std::fmt;
+use std::path::PathBuf;
 
 /// Status classes, numbered as TensorFlow numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +24,8 @@ pub enum StatusCode {
 pub enum Error {
     /// The model's files cannot be read or are not valid.
     Model(graphc_frontend::Error),
-    /// The graph cannot be brought into the IR: unsupported ops, or a node that breaks a rule.
-    Graph(LegaliseError),
+    /// The graph of a file cannot be brought into the IR: unsupported ops, or a node that breaks a rule.
+    Graph { file: PathBuf, error: LegaliseError },
     /// What graphc does not compile yet.
     Unsupported(String),
     /// A pass or code generation failed.
@@ -48,7 +49,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Error::Model(e) => e.code(),
-            Error::Graph(e) => e.code(),
+            Error::Graph { error, .. } => error.code(),
             Error::Compile(_) => "GC0601",
             Error::Unsupported(_) => "GC0602",
             Error::Feed { .. } => "GC0701",
@@ -63,7 +64,7 @@ impl Error {
     pub fn status(&self) -> i32 {
         let class = match self {
             Error::Model(_) | Error::Feed { .. } | Error::Output { .. } | Error::Interpreter(_) => StatusCode::InvalidArgument,
-            Error::Graph(e) => return e.status(),
+            Error::Graph { error, .. } => return error.status(),
             Error::Uninitialised { .. } => StatusCode::FailedPrecondition,
             Error::Compile(_) | Error::Unsupported(_) => StatusCode::Unimplemented,
             Error::Run { status, .. } => match status {
@@ -78,7 +79,7 @@ impl Error {
     /// True where the graph has ops that graphc does not compile yet, as against a graph that is wrong.
     pub fn is_unsupported(&self) -> bool {
         match self {
-            Error::Graph(e) => e.is_unsupported(),
+            Error::Graph { error, .. } => error.is_unsupported(),
             Error::Interpreter(e) => e.kind == graphc_ir::interp::EvalErrorKind::Unsupported,
             e => matches!(e, Error::Compile(_) | Error::Unsupported(_)),
         }
@@ -89,11 +90,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Model(e) => return write!(f, "{e}"),
-            Error::Graph(e) => return write!(f, "{e}"),
+            Error::Graph { file, error } if file.as_os_str().is_empty() => return write!(f, "{error}"),
+            Error::Graph { file, error } => return write!(f, "{}: {}: {}", error.code(), file.display(), error.message()),
             _ => write!(f, "{}: ", self.code())?,
         }
         match self {
-            Error::Model(_) | Error::Graph(_) => Ok(()),
+            Error::Model(_) | Error::Graph { .. } => Ok(()),
             Error::Compile(m) => write!(f, "{m}"),
             Error::Unsupported(m) => write!(f, "not supported yet: {m}"),
             Error::Interpreter(e) => write!(f, "{e}"),
@@ -123,11 +125,5 @@ impl std::error::Error for Error {}
 impl From<graphc_frontend::Error> for Error {
     fn from(e: graphc_frontend::Error) -> Error {
         Error::Model(e)
-    }
-}
-
-impl From<LegaliseError> for Error {
-    fn from(e: LegaliseError) -> Error {
-        Error::Graph(e)
     }
 }

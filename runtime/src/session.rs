@@ -248,14 +248,14 @@ impl Callable {
             let message = format!("{} feeds for {} inputs", feeds.len(), self.inputs.len());
             return Err(Error::Feed { name: String::new(), message });
         }
-        {
-            let variants = self.variants.read().unwrap_or_else(PoisonError::into_inner);
-            for p in variants.iter() {
-                match f(p) {
-                    Ok(r) => return Ok(r),
-                    Err(Mismatch::Variant) => {}
-                    Err(Mismatch::Feed(e)) => return Err(e),
-                }
+        // The list is not held during a run: others may compile and add variants meanwhile.
+        let variant = |k: usize| self.variants.read().unwrap_or_else(PoisonError::into_inner).get(k).cloned();
+        let mut tried = 0;
+        while let Some(p) = variant(tried) {
+            match f(&p) {
+                Ok(r) => return Ok(r),
+                Err(Mismatch::Variant) => tried += 1,
+                Err(Mismatch::Feed(e)) => return Err(e),
             }
         }
         specialise::check_feeds(&self.inputs, feeds)?;

@@ -57,7 +57,8 @@ pub fn output_ports(graph: &RawGraph) -> Vec<Port> {
 
 /// True if the graph can be compiled once feeds are there.
 pub fn needs_feeds(e: &Error) -> bool {
-    matches!(e, Error::Graph(LegaliseError::NeedsRank { .. } | LegaliseError::NeedsValue { .. } | LegaliseError::NeedsShape { .. }))
+    let Error::Graph { error, .. } = e else { return false };
+    matches!(error, LegaliseError::NeedsRank { .. } | LegaliseError::NeedsValue { .. } | LegaliseError::NeedsShape { .. })
 }
 
 /// Checks types, ranks and constant dimensions of feeds against what the graph declares.
@@ -153,7 +154,7 @@ pub fn legalise(model: &Model, graph: &RawGraph, mut spec: Spec, feeds: Option<&
                 }
             }
             (Err(LegaliseError::NeedsShape { syms, .. }), Some(feeds)) => fix_dims(&mut spec, feeds, &|d| mentions(d, &syms)),
-            (Err(e), _) => return Err(e.into()),
+            (Err(error), _) => return Err(Error::Graph { file: model.file().to_path_buf(), error }),
         }
     }
     Err(Error::Compile("the graph keeps asking for more than its feeds tell".into()))

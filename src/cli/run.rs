@@ -10,7 +10,7 @@ use std::time::Instant;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  graphc run tests/golden/mlp                             random inputs, batch 1
+  graphc run tests/golden/mlp/saved_model                 random inputs, batch 1
   graphc run model/ --input x.npz --output y.npz          inputs by name from an npz
   graphc run model/ --shape 8 --threads 2                 random inputs, open dimensions 8
   graphc run graph.pb --feed x:0 --fetch dense/Relu:0     any tensors of the graph")]

@@ -80,18 +80,25 @@ impl LegaliseError {
     }
 }
 
+impl LegaliseError {
+    /// What is wrong, without the code.
+    pub fn message(&self) -> String {
+        match self {
+            LegaliseError::Unsupported(ops) => crate::error::ErrorKind::UnsupportedOps { ops: ops.clone() }.to_string(),
+            LegaliseError::NeedsValue { feeds, node } => {
+                format!("node \"{node}\": an operand must be known at compile time; it comes from the inputs {feeds:?}")
+            }
+            LegaliseError::NeedsRank { feeds } => format!("the rank of the inputs {feeds:?} must be known"),
+            LegaliseError::Assume { sym, dim, node } => format!("node \"{node}\": valid only where {sym} = {dim}"),
+            LegaliseError::NeedsShape { node, message, .. } => format!("node \"{node}\": {message}"),
+            LegaliseError::Node { node, op, message, .. } => format!("node \"{node}\" ({op}): {message}"),
+        }
+    }
+}
+
 impl fmt::Display for LegaliseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LegaliseError::Unsupported(ops) => crate::error::ErrorKind::UnsupportedOps { ops: ops.clone() }.fmt(f),
-            LegaliseError::NeedsValue { feeds, node } => {
-                write!(f, "node \"{node}\": an operand must be known at compile time; it comes from the inputs {feeds:?}")
-            }
-            LegaliseError::NeedsRank { feeds } => write!(f, "the rank of the inputs {feeds:?} must be known"),
-            LegaliseError::Assume { sym, dim, node } => write!(f, "node \"{node}\": valid only where {sym} = {dim}"),
-            LegaliseError::NeedsShape { node, message, .. } => write!(f, "node \"{node}\": {message}"),
-            LegaliseError::Node { code, node, op, message, .. } => write!(f, "{code}: node \"{node}\" ({op}): {message}"),
-        }
+        write!(f, "{}: {}", self.code(), self.message())
     }
 }
 
