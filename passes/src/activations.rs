@@ -27,6 +27,8 @@ impl Pass for Activations {
                 Op::Clamp => hard_sigmoid(at),
                 Op::Log | Op::Log1p => softplus(at),
                 Op::Max => leaky_relu_max(at),
+                Op::Add => leaky_relu_halves(at, 1.0),
+                Op::Sub => leaky_relu_halves(at, -1.0),
                 Op::Select => select(at),
                 _ => None,
             }
@@ -255,6 +257,20 @@ fn leaky_relu_max(at: &mut At) -> Option<Value> {
     let (a, b) = (at.operand(0), at.operand(1));
     let (x, alpha) = scaled(at, b, a).map(|c| (a, c)).or_else(|| scaled(at, a, b).map(|c| (b, c)))?;
     (alpha > 0.0 && alpha < 1.0).then(|| leaky_relu(at, x, alpha))?
+}
+
+/// `relu(x) - alpha * relu(-x)`, the second term with `sign`.
+fn leaky_relu_halves(at: &mut At, sign: f64) -> Option<Value> {
+    let (a, b) = (at.operand(0), at.operand(1));
+    let parts = |p: Value, n: Value| {
+        let x = at.arg_of(p, Op::Relu, 0)?;
+        let d = at.def(n, Op::Mul)?;
+        let below = at.arg_of(at.arg_of(d.operands[0], Op::Relu, 0)?, Op::Neg, 0)?;
+        let c = at.splat(d.operands[1])?;
+        (below == x).then_some((x, -c * sign))
+    };
+    let (x, alpha) = parts(a, b).or_else(|| if sign > 0.0 { parts(b, a) } else { None })?;
+    leaky_relu(at, x, alpha)
 }
 
 /// `x > 0 ? x : alpha * x` and `x > 0 ? x : expm1(x)`.

@@ -2,9 +2,10 @@
 
 use crate::consteval;
 use crate::pass::{Diag, Pass, PassCx};
-use crate::rewriting::At;
+use crate::rewriting::{At, rewrite_func};
 use graphc_ir::op::Effect;
 use graphc_ir::{Attrs, Module, Op, Tensor, Value};
+use std::collections::HashSet;
 
 /// Bytes that folding one instruction may add to the module beyond its operands.
 const GROWTH: usize = 1 << 20;
@@ -24,7 +25,18 @@ impl Pass for Fold {
     }
 
     fn run(&self, m: &mut Module, _: &PassCx) -> Result<usize, Diag> {
-        crate::rewriting::rewrite(m, &mut fold)
+        let mut changed = 0;
+        for f in &mut m.funcs {
+            // Fused regions hold no constants but scalars.
+            let mut fused = HashSet::new();
+            f.walk(f.body, &mut |f, _, i| {
+                if f.inst(i).op == Op::Fused {
+                    fused.extend(f.inst(i).regions.iter().flat_map(|&r| f.region(r).insts.iter().copied()));
+                }
+            });
+            changed += rewrite_func(f, &mut |at| fold(at).filter(|&v| at.ty(v).rank() == 0 || !fused.contains(&at.inst)));
+        }
+        Ok(changed)
     }
 }
 

@@ -25,17 +25,20 @@ pub type Rule<'r> = &'r mut dyn FnMut(&mut At) -> Option<Value>;
 /// # Errors
 /// None at present; the signature is that of a pass.
 pub fn rewrite(m: &mut Module, rule: Rule) -> Result<usize, Diag> {
+    Ok(m.funcs.iter_mut().map(|f| rewrite_func(f, rule)).sum())
+}
+
+/// As [`rewrite`], for one function.
+pub fn rewrite_func(f: &mut Func, rule: Rule) -> usize {
     let mut total = 0;
-    for f in &mut m.funcs {
-        for _ in 0..SWEEPS {
-            let n = rewrite_once(f, rule);
-            total += n;
-            if n == 0 {
-                break;
-            }
+    for _ in 0..SWEEPS {
+        let n = rewrite_once(f, rule);
+        total += n;
+        if n == 0 {
+            break;
         }
     }
-    Ok(total)
+    total
 }
 
 /// One sweep over `f`, after what nothing uses has gone: uses count.
