@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// Models that must legalise, and whether the interpreter is quick enough to run them.
 const MODELS: &[(&str, bool)] = &[
     ("mlp", true),
+    ("transformer", true),
     ("small_cnn", true),
     ("mobilenet_v2", false),
     ("resnet50", false),
@@ -39,7 +40,8 @@ fn collections() -> Vec<PathBuf> {
     let given = std::env::var("GRAPHC_MODELS").unwrap_or_default();
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models");
     let mut dirs: Vec<PathBuf> = given.split(':').filter(|s| !s.is_empty()).map(PathBuf::from).collect();
-    dirs.extend([beside.join("generated"), beside.join("real")]);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    dirs.extend([golden, beside.join("generated"), beside.join("real")]);
     dirs
 }
 

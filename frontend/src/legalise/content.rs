@@ -51,7 +51,10 @@ pub fn eval(op: Op, xs: &[Operand], attrs: &Attrs, ty: &Type) -> Option<Vec<Dim>
         _ => return None,
     };
     let symbolic = matches!(ty.elem, Elem::I32 | Elem::I64);
-    out.iter().all(|d| d.as_const().map_or(symbolic, |c| fits(ty.elem, c))).then_some(out)
+    // Arithmetic that reaches the ends of i64 may have saturated; the op itself wraps.
+    let computes = op.is_elementwise() && op != Op::Cast || op == Op::Reduce;
+    let ends = |c: i64| computes && ty.elem == Elem::I64 && (c == i64::MIN || c == i64::MAX);
+    out.iter().all(|d| d.as_const().map_or(symbolic, |c| fits(ty.elem, c) && !ends(c))).then_some(out)
 }
 
 fn truth(b: bool) -> Option<Dim> {
@@ -191,8 +194,11 @@ fn concat(xs: &[Operand], axis: usize) -> Option<Vec<Dim>> {
     Some(out)
 }
 
+/// From an index of the result to an index of an operand.
+type Source<'a> = Box<dyn Fn(&[usize]) -> Option<Vec<usize>> + 'a>;
+
 /// Where the element at an index of the result comes from in the first operand.
-fn source_index<'a>(op: Op, xs: &'a [Operand], attrs: &'a Attrs) -> Option<Box<dyn Fn(&[usize]) -> Option<Vec<usize>> + 'a>> {
+fn source_index<'a>(op: Op, xs: &'a [Operand], attrs: &'a Attrs) -> Option<Source<'a>> {
     let from = xs[0].0.const_shape()?;
     Some(match op {
         Op::Transpose => {

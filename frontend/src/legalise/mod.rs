@@ -13,15 +13,19 @@ mod index;
 mod matrix;
 mod misc;
 mod norm;
+mod pad;
+mod parts;
 mod reduce;
 mod shape;
 mod slice;
+mod space;
 mod state;
 mod table;
+mod value;
 
-pub use cx::elem_of;
 pub use error::{CODES, LegaliseError, TfStatus};
 pub use table::supported;
+pub use value::elem_of;
 
 use crate::dtype::DataType;
 use crate::error::UnsupportedOp;
@@ -30,12 +34,13 @@ use crate::limits::Limits;
 use crate::model::Model;
 use crate::proto::attr_value::Value as RawAttr;
 use crate::tensor::{PartialShape, RawTensor, TensorData};
-use cx::{Known, Lowering, NodeCx, Place, Res, V, VarInfo};
+use cx::NodeCx;
 use graphc_ir::op::Effect;
 use graphc_ir::{Buffer, Data, Dim, Elem, Func, Loc, Module, Sym, Tensor, Type, Value, Var, VarId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use table::Rule;
+use value::{Known, Lowering, Place, Res, V, VarInfo};
 
 /// What is known of one input of the graph.
 #[derive(Clone, Debug)]
@@ -202,7 +207,8 @@ fn attempt(model: &Model, graph: &RawGraph, request: &Request, weights: &mut Wei
                 None => return Err(malformed(node, format!("input {} has no value", graph.value_name(*p)))),
             }
         }
-        let mut cx = NodeCx { low: &mut low, node, inputs, loc: Loc::new(&node.name) };
+        low.loc = Loc::new(&node.name);
+        let mut cx = NodeCx { low: &mut low, node, inputs };
         let outputs = match node.op.as_str() {
             "Const" => vec![constant(&mut cx)?],
             "Placeholder" | "_Arg" => {
@@ -222,7 +228,8 @@ fn attempt(model: &Model, graph: &RawGraph, request: &Request, weights: &mut Wei
     for o in &graph.outputs {
         let node = graph.node(o.value.node);
         let v = values.get(&o.value).copied().ok_or_else(|| malformed(node, format!("output {} does not exist", o.value.port)))?;
-        let mut cx = NodeCx { low: &mut low, node, inputs: vec![v], loc: Loc::new(&node.name) };
+        low.loc = Loc::new(&node.name);
+        let mut cx = NodeCx { low: &mut low, node, inputs: vec![v] };
         read_references(&mut cx)?;
         let v = cx.x(0)?;
         let s = cx.ssa(v)?;

@@ -146,7 +146,7 @@ pub fn range(cx: Cx) -> Res {
             Elem::F64 => ((limit - start) / delta).abs().ceil(),
             _ => f64::from(((limit as f32 - start as f32) / delta as f32).abs().ceil()),
         };
-        if !(n < cx.low.limits.max_elements as f64) {
+        if n.is_nan() || n >= cx.low.limits.max_elements as f64 {
             return Err(too_many(cx));
         }
         return affine(cx, Dim::from(n as i64), elem);

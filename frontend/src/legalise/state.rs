@@ -1,7 +1,8 @@
 //! Variables: reads become constants where nothing assigns them.
 
-use super::cx::{Known, NodeCx, Place, Res, V};
+use super::cx::{Known, NodeCx, Res, V};
 use super::index;
+use super::value::Place;
 use graphc_ir::func::VarId;
 use graphc_ir::{Attrs, Builder, Dim, Elem, Op};
 
@@ -34,7 +35,7 @@ impl NodeCx<'_, '_> {
         };
         let ty = self.low.vars[i].ty.clone();
         let low = &mut *self.low;
-        let mut b = Builder { func: &mut low.func, loc: self.loc.clone(), insts: std::mem::take(&mut low.insts) };
+        let mut b = Builder { func: &mut low.func, loc: low.loc.clone(), insts: std::mem::take(&mut low.insts) };
         let made = b.inst_of(Op::VarRead, &[], Attrs::new().with("var", id), Vec::new(), vec![ty]);
         low.insts = b.insts;
         made.first().map(|&v| self.low.value(v)).ok_or_else(|| self.malformed("a read without result"))
@@ -49,7 +50,7 @@ impl NodeCx<'_, '_> {
         self.same_shape(&self.shape(v), &ty.shape, "the value's and the variable's shape")?;
         let operand = self.ssa(v)?;
         let low = &mut *self.low;
-        let mut b = Builder { func: &mut low.func, loc: self.loc.clone(), insts: std::mem::take(&mut low.insts) };
+        let mut b = Builder { func: &mut low.func, loc: low.loc.clone(), insts: std::mem::take(&mut low.insts) };
         b.inst_of(Op::VarAssign, &[operand], Attrs::new().with("var", id), Vec::new(), Vec::new());
         low.insts = b.insts;
         low.vars[i].initialised = true;
