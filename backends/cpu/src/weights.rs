@@ -84,7 +84,7 @@ impl Weights {
                 ConstLayout::Panels { count, k, n, width, strides } => {
                     let panels = pack::panels(n, width);
                     let panel = k * width * 4;
-                    if panel == 0 || panels == 0 {
+                    if panel == 0 || panels == 0 || count == 0 {
                         continue;
                     }
                     let last = (count - 1) * strides[0] + (k - 1) * strides[1] + (n - 1) * strides[2];

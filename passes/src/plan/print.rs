@@ -74,7 +74,7 @@ fn write_step(f: &mut String, p: &Plan, i: usize, s: &Step) -> fmt::Result {
                 .iter()
                 .filter_map(|(k, a)| match a {
                     Arg::Int(d) if !d.is_zero() => Some(format!("{k} = {d}")),
-                    Arg::Real(r) if *r != 0.0 => Some(format!("{k} = {r}")),
+                    Arg::Real(r) if *r != 0.0 => Some(format!("{k} = {r:?}")),
                     _ => None,
                 })
                 .collect();

@@ -78,7 +78,7 @@ pub fn define<M: Module>(
     loop_ids: &[FuncId],
     opts: &EmitOptions,
 ) -> Result<(), CompileError> {
-    let hook = if opts.no_hooks || plan.steps.is_empty() { None } else { Some(define_hook(module, &plan.name, id)?) };
+    let hook = if opts.no_hooks || plan.steps.is_empty() { None } else { Some(define_hook(module, id)?) };
     let mut context = module.make_context();
     context.func.signature = sig;
     let mut fcx = FunctionBuilderContext::new();
@@ -157,9 +157,10 @@ pub fn define_sizes<M: Module>(module: &mut M, id: FuncId, sig: Signature, plan:
 }
 
 /// `fn(ctx, launch, end) -> status`: tells the tracer, and gives `Cancelled` before a launch of a cancelled run.
-fn define_hook<M: Module>(module: &mut M, name: &str, of: FuncId) -> Result<FuncId, CompileError> {
+fn define_hook<M: Module>(module: &mut M, of: FuncId) -> Result<FuncId, CompileError> {
     let sig = status_signature(module, 3);
-    let id = module.declare_function(&format!("{name}.{}.hook", of.as_u32()), Linkage::Local, &sig)?;
+    let name = format!("{}.hook", module.declarations().get_function_decl(of).linkage_name(of));
+    let id = module.declare_function(&name, Linkage::Local, &sig)?;
     let mut context = module.make_context();
     context.func.signature = sig;
     let mut fcx = FunctionBuilderContext::new();
@@ -224,14 +225,14 @@ impl<M: Module> Schedule<'_, '_, M> {
             self.b.ins().brif(not_empty, launch, &[], next, &[]);
             self.b.switch_to_block(launch);
         }
-        self.hook(i, number, false);
+        self.hook(number, false);
         let call_args: Vec<Value> = std::iter::once(self.ctx).chain(operands).collect();
         let call = self.b.ins().call(callee, &call_args);
         let status = self.b.inst_results(call)[0];
         let done = self.b.create_block();
         self.b.ins().brif(status, self.fail, &[number.into(), status.into()], done, &[]);
         self.b.switch_to_block(done);
-        self.hook(i, number, true);
+        self.hook(number, true);
         self.b.ins().jump(next, &[]);
         self.b.switch_to_block(next);
         Ok(())
@@ -252,7 +253,7 @@ impl<M: Module> Schedule<'_, '_, M> {
         }
     }
 
-    fn hook(&mut self, _launch: usize, number: Value, end: bool) {
+    fn hook(&mut self, number: Value, end: bool) {
         let Some(h) = &self.hooks else { return };
         let (cond, hook) = (if end { h.traced } else { h.watched }, h.hook);
         let [call, next] = [(); 2].map(|()| self.b.create_block());

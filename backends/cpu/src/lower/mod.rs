@@ -66,6 +66,9 @@ pub fn lower(module: &Module, func: &Func, target: &dyn Target) -> Result<Plan, 
         }
     }
     if unsupported.is_empty() {
+        unsupported.extend(cx.odd_results());
+    }
+    if unsupported.is_empty() {
         cx.results().map_err(CompileError::Invalid)?;
         cx.check_symbols(&mut unsupported);
     }
@@ -121,6 +124,18 @@ impl<'a> Lowering<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Results that are handed through but cannot be copied.
+    fn odd_results(&self) -> Vec<Unsupported> {
+        let odd = self.func.results().iter().filter(|&&r| !self.ty(r).elem.is_plain());
+        let report = |&r: &Value| Unsupported {
+            op: "result",
+            types: self.ty(r).to_string(),
+            node: self.func.value(r).loc.name().to_owned(),
+            why: format!("no code for elements of type {}", self.ty(r).elem),
+        };
+        odd.map(report).collect()
     }
 
     fn unsupported(&self, inst: Inst, why: String) -> Unsupported {
