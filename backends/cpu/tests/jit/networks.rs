@@ -2,7 +2,8 @@
 
 use crate::support::{Rng, check, module, sym};
 use graphc_ir::op::Tolerance;
-use graphc_ir::{Attrs, Elem, Op, Type};
+use graphc_ir::{Attrs, Dim, Elem, Op, Type};
+use graphc_passes::plan::StepKind;
 
 #[test]
 fn multilayer_perceptron_at_several_batch_sizes() {
@@ -18,6 +19,57 @@ fn multilayer_perceptron_at_several_batch_sizes() {
     });
     let cases: Vec<_> = [1, 2, 5, 33, 0].iter().map(|&n| vec![rng.tensor(Elem::F32, &[n, 20])]).collect();
     check(&m, &cases, Tolerance::Scale(64), "mlp");
+}
+
+/// Branches written straight into a concatenation of channels, inside another one of rows; residuals; fixed and open batch.
+#[test]
+fn branches_join_in_place() {
+    let mut rng = Rng(12);
+    let window = |pad: i64| {
+        Attrs::new().with("strides", vec![1i64, 1]).with("low", vec![Dim::from(pad); 2]).with("high", vec![Dim::from(pad); 2])
+    };
+    let [w3, w1, d3] = [&[3, 3, 6, 5][..], &[1, 1, 6, 7], &[3, 3, 6, 1]].map(|s| rng.tensor(Elem::F32, s));
+    let m = module(&[Type::new(Elem::F32, vec![sym("n"), 4i64.into(), 5i64.into(), 6i64.into()])], |b, p| {
+        let [w3, w1, d3] = [w3, w1, d3].map(|t| b.constant(t));
+        let a = b.op(Op::Conv2d, &[p[0], w3], window(1).with("act", "relu"))?;
+        let c = b.op(Op::Conv2d, &[p[0], w1], window(0))?;
+        let d = b.op(Op::Depthwise, &[p[0], d3, p[0]], window(1).with("residual", true))?;
+        let e = b.un(Op::Tanh, p[0])?;
+        let joined = b.op(Op::Concat, &[a, c, d, e], Attrs::new().with("axis", 3i64))?;
+        let f = b.un(Op::Exp, p[0])?;
+        let g = b.op(Op::Concat, &[f, p[0]], Attrs::new().with("axis", 3i64))?;
+        let h = b.op(Op::Concat, &[p[0], g], Attrs::new().with("axis", 3i64))?;
+        let sum = b.reduce("mean", joined, &[1, 2], false)?;
+        Ok(vec![joined, h, sum])
+    });
+    let cases: Vec<_> = [2, 1, 0].iter().map(|&n| vec![rng.tensor(Elem::F32, &[n, 4, 5, 6])]).collect();
+    let c = graphc_cpu::plan(&m, "f").unwrap();
+    let copies = c.steps.iter().filter(|s| matches!(&s.kind, StepKind::Kernel { symbol: "gc_copy_strided", .. })).count();
+    assert_eq!(copies, 2, "only what is an input has to be copied");
+    // The mean of an empty batch is empty.
+    check(&m, &cases, Tolerance::Scale(128), "branches");
+}
+
+/// A chain of elementwise ops, softmax and residual products keeps to few buffers.
+#[test]
+fn works_in_place_where_it_can() {
+    let mut rng = Rng(2);
+    let w = rng.tensor(Elem::F32, &[32, 32]);
+    let m = module(&[Type::new(Elem::F32, vec![sym("n"), 32i64.into()])], |b, p| {
+        let w = b.constant(w);
+        let mut x = b.un(Op::Tanh, p[0])?;
+        for _ in 0..4 {
+            let attrs = Attrs::new().with("lhs", vec![1i64]).with("rhs", vec![0i64]).with("residual", true);
+            let y = b.un(Op::Sigmoid, x)?;
+            x = b.op(Op::Contract, &[y, w, x], attrs)?;
+            x = b.un(Op::Softmax, x)?;
+        }
+        Ok(vec![x])
+    });
+    let plan = graphc_cpu::plan(&m, "f").unwrap();
+    assert_eq!(plan.arena, &sym("n") * &Dim::from(256i64), "two buffers of 128 bytes a row");
+    let cases: Vec<_> = [3, 1, 70].iter().map(|&n| vec![rng.tensor(Elem::F32, &[n, 32])]).collect();
+    check(&m, &cases, Tolerance::Scale(512), "in place");
 }
 
 /// Run with `--ignored --nocapture` to see how long the weights of a large network take to pack.

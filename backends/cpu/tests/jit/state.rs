@@ -1,6 +1,6 @@
 //! Variables, cancellation, tracing and failures.
 
-use crate::support::{Rng, module, run, sym, tensor_of};
+use crate::support::{Rng, module, run, run_with, sym, tensor_of};
 use graphc_abi::Status;
 use graphc_cpu::{CompileError, EmitOptions, compile, plan};
 use graphc_ir::{Attrs, Elem, Op, Type, Var, VarId};
@@ -60,4 +60,33 @@ fn all_that_has_no_code_is_reported_at_once() {
         other => panic!("{other:?}"),
     }
     assert!(matches!(plan(&m, "g"), Err(CompileError::NoFunction(_))));
+}
+
+/// Records every call: launch number, and whether it is over.
+unsafe extern "C" fn record(data: *mut std::ffi::c_void, launch: usize, end: u32) {
+    // SAFETY: `data` is the vector below, and one thread runs.
+    unsafe { (*data.cast::<Vec<(usize, u32)>>()).push((launch, end)) };
+}
+
+#[test]
+fn runs_are_traced_and_cancelled() {
+    let m = module(&[Type::new(Elem::F32, vec![sym("n"), 4i64.into()])], |b, p| {
+        let y = b.un(Op::Softmax, p[0])?;
+        Ok(vec![b.un(Op::Tanh, y)?])
+    });
+    let c = compile(&m, "f", 1, &EmitOptions::default()).unwrap();
+    let x = Rng(1).tensor(Elem::F32, &[3, 4]);
+    let mut calls: Vec<(usize, u32)> = Vec::new();
+    let data: *mut std::ffi::c_void = (&raw mut calls).cast();
+    run_with(&c, std::slice::from_ref(&x), &mut [], 1, &|ctx| {
+        ctx.trace = Some(record);
+        ctx.trace_data = data;
+    })
+    .unwrap();
+    assert_eq!(calls, [(0, 0), (0, 1), (1, 0), (1, 1)]);
+    for (flag, status) in [(0, None), (1, Some(Status::Cancelled as i32))] {
+        let flag = std::sync::atomic::AtomicU32::new(flag);
+        let got = run_with(&c, std::slice::from_ref(&x), &mut [], 1, &|ctx| ctx.cancel = &flag);
+        assert_eq!(got.err().map(|e| e.0), status);
+    }
 }

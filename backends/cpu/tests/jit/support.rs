@@ -57,6 +57,17 @@ unsafe extern "C" fn two_threads(_: *const c_void, chunks: usize, body: Body, da
 
 /// Runs compiled code once; `Err` is the status and the record of the failure.
 pub fn run(c: &Compiled, inputs: &[Tensor], vars: &mut [Vec<u8>], threads: usize) -> Result<Vec<Tensor>, (i32, ErrorRecord)> {
+    run_with(c, inputs, vars, threads, &|_| {})
+}
+
+/// As [`run`], with a last say on the context.
+pub fn run_with(
+    c: &Compiled,
+    inputs: &[Tensor],
+    vars: &mut [Vec<u8>],
+    threads: usize,
+    adjust: &dyn Fn(&mut Ctx),
+) -> Result<Vec<Tensor>, (i32, ErrorRecord)> {
     let syms = bind(c, inputs);
     let of = |s: &Sym| c.plan.syms.iter().position(|x| x == s).map(|i| syms[i]);
     let shapes: Vec<Vec<usize>> =
@@ -80,7 +91,7 @@ pub fn run(c: &Compiled, inputs: &[Tensor], vars: &mut [Vec<u8>], threads: usize
     let mut arena = Aligned::new(bytes, 0xff);
     let mut scratch = Aligned::new(threads * SCRATCH_BYTES, 0);
     let mut error = ErrorRecord::default();
-    let ctx = Ctx {
+    let mut ctx = Ctx {
         threads,
         pool: null(),
         parallel_for: two_threads,
@@ -90,6 +101,7 @@ pub fn run(c: &Compiled, inputs: &[Tensor], vars: &mut [Vec<u8>], threads: usize
         trace_data: std::ptr::null_mut(),
         error: &mut error,
     };
+    adjust(&mut ctx);
     // SAFETY: all buffers are as large as the plan says.
     let status = unsafe {
         (c.code.entry())(
