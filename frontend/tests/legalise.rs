@@ -142,6 +142,9 @@ fn models_legalise_and_agree() {
             (start.elapsed() - opened).as_secs_f64() * 1e3,
             legalised.guards
         );
+        if std::env::var("GRAPHC_PRINT").is_ok() {
+            println!("{}", graphc_ir::text::print(&legalised.module));
+        }
         if let Err(e) = verify(&legalised.module) {
             println!("{name}: {e:?}");
             bad.push(name);
