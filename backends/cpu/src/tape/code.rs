@@ -392,7 +392,7 @@ impl Code {
         }
     }
 
-    /// Keeps what `keep` needs, with operations in their order; returns the new values of `keep`.
+    /// Drops operations that neither a result nor a `Fail` needs.
     pub fn prune(&mut self) {
         let mut live = vec![false; self.ops.len()];
         for r in &self.results {

@@ -162,7 +162,6 @@ pub fn identity(how: Combine, elem: Elem) -> Result<u64, TapeError> {
     Ok(match (how, l.ty) {
         (Combine::Any | Combine::Max, Ty::Mask) => 0,
         (Combine::All | Combine::Min, Ty::Mask) => 1,
-        // Minus zero: a sum of minus zeros stays one.
         (Combine::Sum, t) if t.is_float() => float(0.0),
         (Combine::Prod, t) if t.is_float() => float(1.0),
         (Combine::Max, t) if t.is_float() => float(f64::NEG_INFINITY),
