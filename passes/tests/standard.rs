@@ -328,7 +328,7 @@ fn layer_norm_through_batch_norm() {
         let flat = b.reshape(x, &[Dim::ONE, rows.clone(), Dim::from(16i64), Dim::ONE])?;
         let column = [rows.clone(), Dim::ONE, Dim::ONE];
         let one = scalar(b, 1.0);
-        let scale = b.broadcast(one, &[rows.clone()])?;
+        let scale = b.broadcast(one, std::slice::from_ref(&rows))?;
         let mean = b.reduce("mean", flat, &[0, 2, 3], false)?;
         let mean = b.reshape(mean, &column)?;
         let d = b.bin(Op::Sub, flat, mean)?;
