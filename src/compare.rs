@@ -39,7 +39,13 @@ pub fn compare(got: &Tensor, want: &Tensor) -> Difference {
     for (&x, &y) in a.iter().zip(&b) {
         let same = x == y || x.is_nan() && y.is_nan();
         let d = (x - y).abs();
-        max_abs = max_abs.max(if same { 0.0 } else if d.is_nan() { f64::INFINITY } else { d });
+        max_abs = max_abs.max(if same {
+            0.0
+        } else if d.is_nan() {
+            f64::INFINITY
+        } else {
+            d
+        });
         scale = scale.max(if y.is_finite() { y.abs() } else { 0.0 });
     }
     let relative = if max_abs == 0.0 { 0.0 } else { max_abs / scale };

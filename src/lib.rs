@@ -23,9 +23,7 @@ pub use graphc_frontend as frontend;
 pub use graphc_ir as ir;
 pub use graphc_ir::{Dim, Elem, Tensor};
 pub use graphc_passes as passes;
-pub use graphc_runtime::{
-    Callable, Error, Port, Program, RunOptions, Session, SessionOptions, StatusCode, Tracer, View, array_of,
-};
+pub use graphc_runtime::{Callable, Error, Port, Program, RunOptions, Session, SessionOptions, StatusCode, Tracer, View, array_of};
 
 use graphc_ir::{Func, Module, text};
 use graphc_passes::pass::{Diag, PassCx};

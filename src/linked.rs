@@ -65,8 +65,12 @@ impl Drop for Scratch {
 
 /// Links `object` into a shared library.
 fn link(object: &Object, folder: &Path) -> Result<PathBuf, Error> {
-    let archive = runtime_archive()
-        .ok_or_else(|| Error::Compile("libgraphc_rt.a is not beside this program; build it with `cargo build --release -p graphc-rt`, or set GRAPHC_RT".into()))?;
+    let archive = runtime_archive().ok_or_else(|| {
+        Error::Compile(
+            "libgraphc_rt.a is not beside this program; build it with `cargo build --release -p graphc-rt`, or set GRAPHC_RT"
+                .into(),
+        )
+    })?;
     let (o, so) = (folder.join("model.o"), folder.join("model.so"));
     std::fs::write(&o, &object.bytes).map_err(|e| failed("cannot write the object", e))?;
     let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
@@ -79,7 +83,8 @@ fn link(object: &Object, folder: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-type Run = unsafe extern "C" fn(Entry, *const u8, *const *const u8, *const *mut u8, *mut u8, i64, *const *mut u8, *const i64) -> i32;
+type Run =
+    unsafe extern "C" fn(Entry, *const u8, *const *const u8, *const *mut u8, *mut u8, i64, *const *mut u8, *const i64) -> i32;
 type Sizes = unsafe extern "C" fn(*const i64, *mut i64);
 
 /// Compiles `callable` for these feeds to an object, links it, loads it, and runs it once on this thread.

@@ -29,7 +29,11 @@ pub fn read(path: &Path) -> io::Result<Vec<(String, Tensor)>> {
     let mut arrays = Vec::with_capacity(archive.len());
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i)?;
-        let name = entry.name()?.strip_suffix(".npy").ok_or_else(|| bad(format!("{:?} in the archive is no .npy array", entry.name().unwrap_or_default())))?.to_owned();
+        let name = entry
+            .name()?
+            .strip_suffix(".npy")
+            .ok_or_else(|| bad(format!("{:?} in the archive is no .npy array", entry.name().unwrap_or_default())))?
+            .to_owned();
         let array = read_array(&mut entry).map_err(|e| bad(format!("array {name:?}: {e}")))?;
         arrays.push((name, array));
     }
@@ -39,7 +43,12 @@ pub fn read(path: &Path) -> io::Result<Vec<(String, Tensor)>> {
 fn read_array(r: &mut impl Read) -> io::Result<Tensor> {
     let header = NpyHeader::from_reader(&mut *r)?;
     let DType::Plain(ty) = header.dtype() else { return Err(bad("structured arrays are not tensors")) };
-    let shape = header.shape().iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>().map_err(|_| bad("the shape is too large"))?;
+    let shape = header
+        .shape()
+        .iter()
+        .map(|&d| usize::try_from(d))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| bad("the shape is too large"))?;
     let count = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64)).ok_or_else(|| bad("the shape is too large"))?;
     if header.order() != Order::C && shape.len() > 1 {
         return Err(bad("the array is in Fortran order; save it with np.ascontiguousarray"));
@@ -52,7 +61,8 @@ fn read_array(r: &mut impl Read) -> io::Result<Tensor> {
         TypeChar::UnicodeStr => ty.size_field().checked_mul(4),
         _ => Some(ty.size_field()),
     };
-    let bytes = width.and_then(|w| w.checked_mul(count)).filter(|&b| b <= MAX_BYTES).ok_or_else(|| bad("the array is too large"))?;
+    let bytes =
+        width.and_then(|w| w.checked_mul(count)).filter(|&b| b <= MAX_BYTES).ok_or_else(|| bad("the array is too large"))?;
     let mut data = Vec::new();
     r.take(bytes).read_to_end(&mut data)?;
     if data.len() as u64 != bytes {
@@ -62,7 +72,11 @@ fn read_array(r: &mut impl Read) -> io::Result<Tensor> {
     let tensor = match ty.type_char() {
         TypeChar::ByteStr => Tensor::from_strings(&shape, split(&data, width, count).map(|s| trim_nul(s).into()).collect()),
         TypeChar::UnicodeStr => Tensor::from_strings(&shape, split(&data, width, count).map(utf8).collect()),
-        c => Tensor::from_bytes(elem_of(c, ty.size_field()).ok_or_else(|| bad(format!("no tensor has elements of type {ty}")))?, shape, data),
+        c => Tensor::from_bytes(
+            elem_of(c, ty.size_field()).ok_or_else(|| bad(format!("no tensor has elements of type {ty}")))?,
+            shape,
+            data,
+        ),
     };
     tensor.ok_or_else(|| bad("the number of elements does not fit the shape"))
 }
@@ -78,7 +92,11 @@ fn trim_nul(s: &[u8]) -> &[u8] {
 
 /// Little-endian UTF-32, padded with zeros, as UTF-8.
 fn utf8(s: &[u8]) -> Box<[u8]> {
-    let text: String = s.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]])).map(|c| char::from_u32(c).unwrap_or('\u{fffd}')).collect();
+    let text: String = s
+        .chunks_exact(4)
+        .map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]))
+        .map(|c| char::from_u32(c).unwrap_or('\u{fffd}'))
+        .collect();
     text.trim_end_matches('\0').as_bytes().into()
 }
 

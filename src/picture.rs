@@ -10,7 +10,9 @@ const WIDTH: usize = 48;
 
 /// The functions of a module in Graphviz's dot language: one box an instruction, types on the edges, constants left out.
 pub fn dot(m: &Module) -> String {
-    let mut out = String::from("digraph graphc {\n  node [shape=box, fontname=\"monospace\", fontsize=10];\n  edge [fontname=\"monospace\", fontsize=9];\n");
+    let mut out = String::from(
+        "digraph graphc {\n  node [shape=box, fontname=\"monospace\", fontsize=10];\n  edge [fontname=\"monospace\", fontsize=9];\n",
+    );
     let scope = graphc_ir::text::scope(m);
     for (k, f) in m.funcs.iter().enumerate() {
         write_func(&mut out, k, f, &scope);

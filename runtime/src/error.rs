@@ -69,7 +69,9 @@ impl Error {
             Error::Compile(_) | Error::Unsupported(_) => StatusCode::Unimplemented,
             Error::Run { status, .. } => match status {
                 Status::Cancelled => StatusCode::Cancelled,
-                Status::IndexOutOfRange | Status::DivisionByZero | Status::ShapeGuard | Status::InvalidShape => StatusCode::InvalidArgument,
+                Status::IndexOutOfRange | Status::DivisionByZero | Status::ShapeGuard | Status::InvalidShape => {
+                    StatusCode::InvalidArgument
+                }
                 Status::Ok | Status::Host => StatusCode::Internal,
             },
         };

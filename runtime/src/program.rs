@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::memory::Block;
 use crate::pool::Pool;
-use crate::state::{Variables, VarPointers};
+use crate::state::{VarPointers, Variables};
 use crate::view::View;
 use graphc_abi::{Ctx, ErrorRecord, SCRATCH_BYTES, Status, Trace};
 use graphc_cpu::Compiled;
@@ -164,13 +164,22 @@ impl Program {
         result
     }
 
-    fn run_new(&self, pool: &Pool, vars: &Variables, feeds: &[View], options: &mut RunOptions, memory: &mut RunMemory) -> Result<Vec<Tensor>, Mismatch> {
+    fn run_new(
+        &self,
+        pool: &Pool,
+        vars: &Variables,
+        feeds: &[View],
+        options: &mut RunOptions,
+        memory: &mut RunMemory,
+    ) -> Result<Vec<Tensor>, Mismatch> {
         let ports = &self.compiled.plan.outputs;
         let mut blocks = Vec::with_capacity(ports.len());
         for (port, shape) in ports.iter().zip(&memory.output_shapes) {
             let bytes = shape.iter().try_fold(port.ty.elem.size(), |n, &d| n.checked_mul(d));
             let block = bytes.and_then(Block::new);
-            blocks.push(block.ok_or_else(|| Mismatch::Feed(Error::Output { name: port.name.clone(), message: format!("the shape {shape:?} is too large") }))?);
+            blocks.push(block.ok_or_else(|| {
+                Mismatch::Feed(Error::Output { name: port.name.clone(), message: format!("the shape {shape:?} is too large") })
+            })?);
         }
         for (p, b) in memory.outputs.iter_mut().zip(&mut blocks) {
             *p = b.as_mut_ptr();
@@ -180,15 +189,26 @@ impl Program {
             .iter()
             .zip(blocks)
             .zip(&memory.output_shapes)
-            .filter_map(|((port, block), shape)| Tensor::new(port.ty.elem, shape.clone(), Data::Bytes(Buffer::new(Arc::new(Owned(block))))))
+            .filter_map(|((port, block), shape)| {
+                Tensor::new(port.ty.elem, shape.clone(), Data::Bytes(Buffer::new(Arc::new(Owned(block)))))
+            })
             .collect())
     }
 
     /// Runs into outputs of the right type and shape. Allocates nothing when the shapes are those of the last run.
-    pub fn run_into(&self, pool: &Pool, vars: &Variables, feeds: &[View], outputs: &mut [&mut [u8]], options: &mut RunOptions) -> Result<(), Mismatch> {
+    pub fn run_into(
+        &self,
+        pool: &Pool,
+        vars: &Variables,
+        feeds: &[View],
+        outputs: &mut [&mut [u8]],
+        options: &mut RunOptions,
+    ) -> Result<(), Mismatch> {
         let mut memory = self.take_memory(pool.threads()).map_err(Mismatch::Feed)?;
         let result = self.size(&mut memory, feeds).and_then(|()| {
-            for ((port, shape), (p, out)) in self.compiled.plan.outputs.iter().zip(&memory.output_shapes).zip(memory.outputs.iter_mut().zip(outputs)) {
+            for ((port, shape), (p, out)) in
+                self.compiled.plan.outputs.iter().zip(&memory.output_shapes).zip(memory.outputs.iter_mut().zip(outputs))
+            {
                 let bytes = shape.iter().try_fold(port.ty.elem.size(), |n, &d| n.checked_mul(d));
                 if bytes != Some(out.len()) {
                     let message = format!("{} bytes were given where {}{shape:?} is written", out.len(), port.ty.elem);

@@ -10,8 +10,8 @@ use graphc_frontend::{Feed, Fetch, Limits, Model, OpenOptions, RawGraph, Request
 use graphc_ir::interp::Interp;
 use graphc_ir::{Dim, Elem, Module, Tensor};
 use graphc_passes::plan::Plan;
-use std::path::Path;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// How a session loads and runs.
@@ -84,7 +84,15 @@ impl Session {
 
     /// A session over a model that is loaded already.
     pub fn of(model: Model, threads: usize) -> Session {
-        Session { shared: Arc::new(Shared { model, pool: Pool::new(threads), variables: Variables::default(), state: OnceLock::new(), initialised: Mutex::new(false) }) }
+        Session {
+            shared: Arc::new(Shared {
+                model,
+                pool: Pool::new(threads),
+                variables: Variables::default(),
+                state: OnceLock::new(),
+                initialised: Mutex::new(false),
+            }),
+        }
     }
 
     pub fn model(&self) -> &Model {
@@ -181,7 +189,14 @@ impl Callable {
     fn new(shared: Arc<Shared>, request: &Request) -> Result<Callable> {
         let graph = shared.model.run_graph(request)?;
         let spec = specialise::declared(&shared, &graph)?;
-        let callable = Callable { inputs: specialise::input_ports(&spec), outputs: specialise::output_ports(&graph), shared, graph, spec, variants: RwLock::default() };
+        let callable = Callable {
+            inputs: specialise::input_ports(&spec),
+            outputs: specialise::output_ports(&graph),
+            shared,
+            graph,
+            spec,
+            variants: RwLock::default(),
+        };
         match callable.compile(None) {
             Ok(p) => callable.variants.write().unwrap_or_else(PoisonError::into_inner).push(p),
             // What the feeds must tell first is compiled when they come.
@@ -310,7 +325,8 @@ impl Callable {
     fn views<'a>(&self, feeds: &'a [Tensor]) -> Result<Vec<View<'a>>> {
         let names = self.inputs.iter().map(|p| p.name.clone()).chain(std::iter::repeat(String::new()));
         let view = |(t, name): (&'a Tensor, String)| {
-            View::new(t.elem(), t.shape(), t.bytes()).ok_or_else(|| Error::Unsupported(format!("input {name:?}: elements of type {}", t.elem())))
+            View::new(t.elem(), t.shape(), t.bytes())
+                .ok_or_else(|| Error::Unsupported(format!("input {name:?}: elements of type {}", t.elem())))
         };
         feeds.iter().zip(names).map(view).collect()
     }

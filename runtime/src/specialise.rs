@@ -68,7 +68,8 @@ pub fn needs_feeds(e: &Error) -> bool {
 pub fn check_feeds(ports: &[Port], feeds: &[View]) -> Result<()> {
     for (port, view) in ports.iter().zip(feeds) {
         let fits = |dims: &[Dim]| {
-            dims.len() == view.shape().len() && dims.iter().zip(view.shape()).all(|(d, &n)| d.as_const().is_none_or(|c| c == n as i64))
+            dims.len() == view.shape().len()
+                && dims.iter().zip(view.shape()).all(|(d, &n)| d.as_const().is_none_or(|c| c == n as i64))
         };
         if port.elem != view.elem() || port.shape.as_deref().is_some_and(|s| !fits(s)) {
             let want = port.shape.as_ref().map_or("[…]".to_owned(), |s| format!("{s:?}"));
@@ -117,7 +118,10 @@ fn takes(legalised: &[Feed], feeds: &[View]) -> bool {
     let (values, torn) = bind(&spec, feeds);
     let of = |s: &Sym| values.get(s).copied();
     torn.is_empty()
-        && legalised.iter().zip(feeds).all(|(f, v)| f.shape.iter().flatten().zip(v.shape()).all(|(d, &n)| d.eval(&of) == Some(n as i64)))
+        && legalised
+            .iter()
+            .zip(feeds)
+            .all(|(f, v)| f.shape.iter().flatten().zip(v.shape()).all(|(d, &n)| d.eval(&of) == Some(n as i64)))
 }
 
 /// Legalises for all that the spec leaves open, or, with feeds, for a class of feeds that these belong to.
@@ -186,7 +190,8 @@ pub fn compile(shared: &Shared, graph: &RawGraph, spec: Spec, feeds: Option<&[Vi
     let uses = variable_uses(&module);
     let target = CpuTarget;
     let failed = |e: &dyn std::fmt::Display| Error::Compile(e.to_string());
-    pipeline::run(&mut module, &pipeline::standard(), &PassCx { target: &target }, &mut pipeline::Unobserved).map_err(|e| failed(&e))?;
+    pipeline::run(&mut module, &pipeline::standard(), &PassCx { target: &target }, &mut pipeline::Unobserved)
+        .map_err(|e| failed(&e))?;
     let name = module.funcs.first().map(|f| f.name.clone()).unwrap_or_default();
     let compiled = graphc_cpu::compile(&module, &name, shared.pool.threads(), &EmitOptions::default()).map_err(|e| failed(&e))?;
     let vars = VarPointers::new(&module, &shared.variables, uses);

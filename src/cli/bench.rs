@@ -110,12 +110,28 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn print(r: &Report) -> Result<(), Failure> {
     outln!("load {:.1} ms, compile {:.1} ms, first run {:.2} ms", r.load_ms, r.compile_ms, r.first_run_ms);
-    outln!("best {:.4} ms, median {:.4}, 90% {:.4}, 99% {:.4}  ({} runs, {} threads)", r.best_ms, r.median_ms, r.p90_ms, r.p99_ms, r.runs, r.threads);
+    outln!(
+        "best {:.4} ms, median {:.4}, 90% {:.4}, 99% {:.4}  ({} runs, {} threads)",
+        r.best_ms,
+        r.median_ms,
+        r.p90_ms,
+        r.p99_ms,
+        r.runs,
+        r.threads
+    );
     if let (Some(peak), Some(gflop), Some(share)) = (r.peak_gflops, r.gflop, r.share_of_peak) {
         outln!("{gflop:.3} GFLOP of matrix work: {:.1}% of the FMA peak ({peak:.0} GFLOP/s a core)", share * 100.0);
         outln!("{:>7} {:>9} {:>8} {:>8}  kernel", "time %", "us", "GFLOP", "peak %");
         for k in &r.kernels {
-            outln!("{:>7.2} {:>9.1} {:>8.4} {:>8.1}  {}  {}", k.time_share * 100.0, k.micros, k.gflop, k.peak_share * 100.0, k.kernel, k.node);
+            outln!(
+                "{:>7.2} {:>9.1} {:>8.4} {:>8.1}  {}  {}",
+                k.time_share * 100.0,
+                k.micros,
+                k.gflop,
+                k.peak_share * 100.0,
+                k.kernel,
+                k.node
+            );
         }
     }
     Ok(())

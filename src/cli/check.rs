@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1e-4)]
     rtol: f64,
     /// Absolute tolerance
-    #[arg(long, default_value_t = 1e-6)]
+    #[arg(long, default_value_t = 1e-8)]
     atol: f64,
     /// Threads that compute
     #[arg(short, long, default_value_t = 1)]
@@ -84,7 +84,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             let verdict = if o.agrees { "agrees " } else { "DIFFERS" };
             match &o.difference.mismatch {
                 Some(why) => outln!("{verdict} {} {}: {why}", o.reference, o.output),
-                None => outln!("{verdict} {} {}: absolute {:.3e}, relative to scale {:.3e} (scale {:.4})", o.reference, o.output, o.difference.max_abs, o.difference.relative, o.difference.scale),
+                None => outln!(
+                    "{verdict} {} {}: absolute {:.3e}, relative to scale {:.3e} (scale {:.4})",
+                    o.reference,
+                    o.output,
+                    o.difference.max_abs,
+                    o.difference.relative,
+                    o.difference.scale
+                ),
             }
         }
     }
@@ -107,7 +114,9 @@ fn check(args: &Args, callable: &Callable, path: &Path, arrays: &[(String, Tenso
     let inputs: Vec<Tensor> = callable
         .inputs()
         .iter()
-        .map(|p| find("in/", &p.name).cloned().ok_or_else(|| Failure::input(format!("{}: no array \"in/{}\"", path.display(), p.name))))
+        .map(|p| {
+            find("in/", &p.name).cloned().ok_or_else(|| Failure::input(format!("{}: no array \"in/{}\"", path.display(), p.name)))
+        })
         .collect::<Result<_, _>>()?;
     let got = match args.backend {
         Backend::Jit => callable.run_tensors(&inputs)?,

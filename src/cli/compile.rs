@@ -32,7 +32,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for (path, bytes) in [(&args.output, object.bytes.as_slice()), (&header, object.header.as_bytes())] {
         std::fs::write(path, bytes).map_err(|e| Failure::output(format!("{}: {e}", path.display())))?;
     }
-    outln!("{} ({:.2} MB), {}: call {}(&io)", args.output.display(), object.bytes.len() as f64 / 1e6, header.display(), object.name);
+    outln!(
+        "{} ({:.2} MB), {}: call {}(&io)",
+        args.output.display(),
+        object.bytes.len() as f64 / 1e6,
+        header.display(),
+        object.name
+    );
     match linked::runtime_archive() {
         Some(a) => outln!("link with {} -lm -lpthread -ldl", a.display()),
         None => outln!("link with libgraphc_rt.a (cargo build --release -p graphc-rt) -lm -lpthread -ldl"),

@@ -31,13 +31,19 @@ impl InputArgs {
             given.extend(arrays.into_iter().map(|(n, t)| (name.map_or(n, str::to_owned), t)));
         }
         let any = !given.is_empty();
+        // One array for the one input needs no name.
+        if let ([port], [(name, _)]) = (callable.inputs(), given.as_mut_slice()) {
+            name.clone_from(&port.name);
+        }
         callable
             .inputs()
             .iter()
             .enumerate()
             .map(|(i, port)| match given.iter().find(|(n, _)| same_tensor(n.strip_prefix("in/").unwrap_or(n), &port.name)) {
                 Some((_, t)) => Ok(t.clone()),
-                None if any => Err(Failure::usage(format!("no array {:?} in the input files; they have {}", port.name, names(&given)))),
+                None if any => {
+                    Err(Failure::usage(format!("no array {:?} in the input files; they have {}", port.name, names(&given))))
+                }
                 None => self.random(port, self.seed.wrapping_add(i as u64)),
             })
             .collect()
@@ -52,9 +58,20 @@ impl InputArgs {
         let shape: Vec<usize> = dims
             .iter()
             .enumerate()
-            .map(|(i, d)| d.as_const().map_or_else(|| sizes.get(i).copied().unwrap_or_else(|| { open += 1; 1 }), |c| c.max(0) as usize))
+            .map(|(i, d)| {
+                d.as_const().map_or_else(
+                    || {
+                        sizes.get(i).copied().unwrap_or_else(|| {
+                            open += 1;
+                            1
+                        })
+                    },
+                    |c| c.max(0) as usize,
+                )
+            })
             .collect();
-        random_tensor(port.elem, &shape, seed).ok_or_else(|| Failure::usage(format!("no random {} for input {:?}; give it with --input", port.elem, port.name)))
+        random_tensor(port.elem, &shape, seed)
+            .ok_or_else(|| Failure::usage(format!("no random {} for input {:?}; give it with --input", port.elem, port.name)))
     }
 
     /// Sizes from `--shape` for an input of the given rank: `name=2x3`, or one number for every open dimension.

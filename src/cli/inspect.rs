@@ -105,7 +105,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for v in model.variables() {
         let count = v.shape.iter().flatten().try_fold(1u64, |n, d| n.checked_mul(d.unwrap_or(0) as u64)).unwrap_or(0);
         report.variable_bytes += count.saturating_mul(v.dtype.size().unwrap_or(0) as u64);
-        report.variables.push(VariableReport { name: v.name.clone(), ty: type_text(Some(v.dtype), &v.shape), has_value: v.stored.is_some() });
+        report.variables.push(VariableReport {
+            name: v.name.clone(),
+            ty: type_text(Some(v.dtype), &v.shape),
+            has_value: v.stored.is_some(),
+        });
     }
     let supported: BTreeSet<&str> = legalise::supported().collect();
     for (name, request, inputs, outputs) in requests(&args.model, model)? {
@@ -127,7 +131,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn print(args: &Args, r: &Report) -> Result<(), Failure> {
     outln!("{}", r.file);
     if !r.tags.is_empty() {
-        outln!("tags {}; written by TensorFlow {}", r.tags.join(", "), if r.tensorflow_version.is_empty() { "of unknown version" } else { &r.tensorflow_version });
+        outln!(
+            "tags {}; written by TensorFlow {}",
+            r.tags.join(", "),
+            if r.tensorflow_version.is_empty() { "of unknown version" } else { &r.tensorflow_version }
+        );
     }
     for s in &r.signatures {
         outln!("\nsignature {}  ({} nodes)", s.name, s.nodes);

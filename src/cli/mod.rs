@@ -48,9 +48,7 @@ enum Command {
     /// Compare a model's outputs with references
     Check(check::Args),
     /// Print a completion script for a shell
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
 }
 
 /// Arguments that name a model and one of its signatures.

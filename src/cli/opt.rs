@@ -141,7 +141,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     if args.timing {
-        let list: Vec<Timing> = timings.iter().map(|t| Timing { pass: t.name, micros: t.time.as_secs_f64() * 1e6, changed: t.changed }).collect();
+        let list: Vec<Timing> =
+            timings.iter().map(|t| Timing { pass: t.name, micros: t.time.as_secs_f64() * 1e6, changed: t.changed }).collect();
         if args.json {
             print_json(&list)?;
         } else {

@@ -78,7 +78,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             _ => String::new(),
         };
         let first: Vec<String> = o.first.iter().map(|v| format!("{v:.5}")).collect();
-        outln!("{}: {}{:?}  {range}[{}{}]", o.name, o.elem, o.shape, first.join(", "), if o.shape.iter().product::<usize>() > first.len() { ", …" } else { "" });
+        outln!(
+            "{}: {}{:?}  {range}[{}{}]",
+            o.name,
+            o.elem,
+            o.shape,
+            first.join(", "),
+            if o.shape.iter().product::<usize>() > first.len() { ", …" } else { "" }
+        );
     }
     outln!("loaded in {:.1} ms, compiled in {:.1} ms, ran in {:.3} ms", summary.load_ms, summary.compile_ms, summary.run_ms);
     if let Some(path) = &args.output {

@@ -100,7 +100,9 @@ pub fn run(files: &[PathBuf], args: &Args, timeout: Duration) -> Result<Vec<Reco
                     let Some(file) = next else { return };
                     match run_file(&file, args, timeout, &mut worker) {
                         Ok(r) => results.lock().unwrap_or_else(PoisonError::into_inner).extend(r),
-                        Err(e) => *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{}: {e}", file.display())),
+                        Err(e) => {
+                            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{}: {e}", file.display()))
+                        }
                     }
                 }
             });

@@ -61,11 +61,16 @@ fn passing(path: &Path) -> io::Result<BTreeSet<String>> {
 /// Prints the cases of the list that ran and did not pass; true if there are none.
 pub fn regressions(path: &Path, results: &[Record]) -> io::Result<bool> {
     let must = passing(path)?;
-    let broken: Vec<&Record> = results.iter().filter(|r| r.verdict.outcome != Outcome::Passed && must.contains(&r.verdict.id)).collect();
+    let broken: Vec<&Record> =
+        results.iter().filter(|r| r.verdict.outcome != Outcome::Passed && must.contains(&r.verdict.id)).collect();
     for r in &broken {
         println!("REGRESSION {:?} {} {} {}: {}", r.verdict.outcome, r.verdict.id, r.op, r.test, r.verdict.detail);
     }
-    println!("{} of the cases that must pass ran, {} regressed", results.iter().filter(|r| must.contains(&r.verdict.id)).count(), broken.len());
+    println!(
+        "{} of the cases that must pass ran, {} regressed",
+        results.iter().filter(|r| must.contains(&r.verdict.id)).count(),
+        broken.len()
+    );
     Ok(broken.is_empty())
 }
 

@@ -56,7 +56,9 @@ fn steps(case: &Case, backend: Backend) -> Result<(), Stop> {
     for step in &case.steps {
         match (run_step(&session, step, backend), &step.error) {
             (Ok(got), None) => compare_all(case, step, &got)?,
-            (Ok(_), Some(e)) => return Err(Stop::Failed(format!("succeeded, but TensorFlow fails with {} ({})", e.class_name, e.code))),
+            (Ok(_), Some(e)) => {
+                return Err(Stop::Failed(format!("succeeded, but TensorFlow fails with {} ({})", e.class_name, e.code)));
+            }
             (Err(e), want) => judge_error(e, want.as_ref().map(|e| e.code))?,
         }
     }
@@ -79,7 +81,11 @@ fn run_step(session: &Session, step: &Step, backend: Backend) -> Result<Vec<Tens
     let feeds: Vec<Tensor> = step.feeds.iter().map(feed).collect::<Result<_, _>>()?;
     let name = |n: &String| n.clone();
     let request = Request {
-        feeds: step.feeds.iter().map(|f| frontend::Feed { name: name(&f.name), tensor: name(&f.name), ..Default::default() }).collect(),
+        feeds: step
+            .feeds
+            .iter()
+            .map(|f| frontend::Feed { name: name(&f.name), tensor: name(&f.name), ..Default::default() })
+            .collect(),
         fetches: step.fetches.iter().map(|n| Fetch { name: name(n), tensor: name(n), ..Default::default() }).collect(),
         targets: step.targets.clone(),
     };
