@@ -97,6 +97,12 @@ fn has_epilogue(d: &InstData) -> bool {
     act || a.flag("bias") || a.flag("residual") || ![0.0, 1.0].contains(&a.real("alpha"))
 }
 
+/// True if an epilogue gives something else when its operand is rounded first.
+fn rounds_between(d: &InstData) -> bool {
+    let a = &d.attrs;
+    a.flag("bias") || a.flag("residual") || !matches!(a.str("act"), "" | "none" | "relu")
+}
+
 /// The bare op, and its epilogue as ops of their own.
 fn split_epilogue(b: &mut Builder, d: &InstData) -> Step {
     let a = &d.attrs;
