@@ -94,7 +94,8 @@ fn broken_plans_are_refused() {
         check_plan(&p).unwrap();
         p
     };
-    let breaks: [(&str, fn(&mut Plan)); 6] = [
+    type Break = fn(&mut Plan);
+    let breaks: [(&str, Break); 6] = [
         ("the arena is too small", |p| p.arena = Dim::from(64i64)),
         ("a step writes an input", |p| p.steps[1].writes = vec![Buf(0), Buf(2)]),
         ("a step reads what was not written", |p| p.steps.swap(0, 1)),

@@ -32,6 +32,10 @@ fn legalise(b: &mut Builder, d: &InstData) -> Step {
     let elem = b.func.ty(first).elem;
     let half = matches!(elem, Elem::F16 | Elem::BF16 | Elem::F8E4M3FN | Elem::F8E5M2);
     match d.op {
+        // TensorFlow rounds to f16 between the product, the bias and the activation; bf16 it computes in one go.
+        Op::Contract | Op::Conv2d | Op::Depthwise | Op::ConvTranspose2d if elem == Elem::F16 && rounds_between(d) => {
+            split_epilogue(b, d)
+        }
         Op::Contract
         | Op::Conv2d
         | Op::Depthwise

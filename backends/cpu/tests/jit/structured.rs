@@ -258,14 +258,15 @@ fn contractions() {
 #[test]
 fn epilogues() {
     let mut rng = Rng(17);
-    for act in graphc_ir::epilogue::ACTIVATIONS {
+    let kinds = [Elem::F32, Elem::F64, Elem::F16, Elem::BF16];
+    for (act, elem) in graphc_ir::epilogue::ACTIVATIONS.iter().flat_map(|a| kinds.map(|e| (a, e))) {
         for (bias, residual, last) in [(true, false, false), (true, true, false), (true, true, true), (false, true, false)] {
-            let (w, v) = (rng.tensor(Elem::F32, &[5, 18]), rng.tensor(Elem::F32, &[18]));
+            let (w, v) = (rng.tensor(elem, &[5, 18]), rng.tensor(elem, &[18]));
             let attrs = a().with("lhs", vec![1i64]).with("rhs", vec![0i64]).with("bias", bias).with("residual", residual);
             let attrs = attrs.with("residual_last", last).with("act", *act).with("act_lo", 0.1).with("act_hi", 1.5);
             for constant in [true, false] {
                 let (w, v, attrs) = (w.clone(), v.clone(), attrs.clone());
-                let types = [open(Elem::F32, &[5]), open(Elem::F32, &[18]), Type::of(Elem::F32, &[5, 18])];
+                let types = [open(elem, &[5]), open(elem, &[18]), Type::of(elem, &[5, 18])];
                 let m = module(&types, |b, p| {
                     let factor = if constant { b.constant(w) } else { p[2] };
                     let mut operands = vec![p[0], factor];
@@ -279,9 +280,7 @@ fn epilogues() {
                 });
                 let cases: Vec<Vec<Tensor>> = [7usize, 1]
                     .iter()
-                    .map(|&n| {
-                        vec![rng.tensor(Elem::F32, &[n, 5]), rng.tensor(Elem::F32, &[n, 18]), rng.tensor(Elem::F32, &[5, 18])]
-                    })
+                    .map(|&n| vec![rng.tensor(elem, &[n, 5]), rng.tensor(elem, &[n, 18]), rng.tensor(elem, &[5, 18])])
                     .collect();
                 check(
                     &m,
