@@ -9,7 +9,6 @@ pub mod header;
 pub mod jit;
 pub mod lower;
 pub mod object;
-pub mod peak;
 pub mod tape;
 pub mod target;
 pub mod weights;
