@@ -1,7 +1,7 @@
 //! Activation functions that the graph spells out.
 
 use crate::pass::{Diag, Pass, PassCx};
-use crate::rewriting::{At, close, rewrite, rounds_little};
+use crate::rewriting::{At, close, has_formulas, rewrite, rounding};
 use graphc_ir::{Attrs, Module, Op, Value};
 
 /// Recognises gelu (through erf, erfc, tanh or sigmoid), silu, sigmoid, hard_swish, hard_sigmoid, softplus, leaky_relu and elu in the
@@ -18,7 +18,7 @@ impl Pass for Activations {
 
     fn run(&self, m: &mut Module, _: &PassCx) -> Result<usize, Diag> {
         rewrite(m, &mut |at| {
-            if !at.op().is_elementwise() || !rounds_little(at.out().elem) {
+            if !at.op().is_elementwise() || !has_formulas(at.out().elem) {
                 return None;
             }
             match at.op() {
@@ -77,8 +77,8 @@ fn poly(at: &At, v: Value, x: Value, depth: usize) -> Option<Poly> {
 }
 
 /// Coefficients are products of a few constants, each rounded.
-fn is_poly(have: Poly, want: Poly) -> bool {
-    have.iter().zip(want).all(|(&h, w)| if w == 0.0 { h == 0.0 } else { (h - w).abs() <= 5e-6 * w.abs() })
+fn is_poly(have: Poly, want: Poly, rounding: f64) -> bool {
+    have.iter().zip(want).all(|(&h, w)| if w == 0.0 { h == 0.0 } else { close(h, w, 5.0 * rounding) })
 }
 
 /// The factors of `v` through products and quotients by constants, and the constant among them.
@@ -148,7 +148,9 @@ fn gated(at: &mut At, x: Value, gate: Value, c: f64) -> Option<Value> {
     let d = at.b.func.inst(at.b.func.def_inst(t)?);
     let arg = poly(at, d.operands[0], x, 6)?;
     let (p, q) = (p * c, q * c);
-    let near = |v: f64, w: f64| (v - w).abs() <= 2e-6;
+    let rounding = rounding(at.out().elem);
+    let near = |v: f64, w: f64| (v - w).abs() <= 2.0 * rounding;
+    let is_poly = |have, want| is_poly(have, want, rounding);
     // The tanh formula's argument: sqrt(2/pi) * (x + 0.044715 x³).
     let k = (2.0 / std::f64::consts::PI).sqrt();
     let cubic = [0.0, k, 0.0, k * 0.044715];
@@ -174,7 +176,7 @@ fn gated(at: &mut At, x: Value, gate: Value, c: f64) -> Option<Value> {
             }
         }
         Op::HardSigmoid if near(p, 0.0) && near(q, 1.0) => is_poly(arg, [0.0, 1.0, 0.0, 0.0]).then_some((Op::HardSwish, false)),
-        Op::Clamp if near(p, 0.0) => is_hard_sigmoid(arg, q, &d.attrs).then_some((Op::HardSwish, false)),
+        Op::Clamp if near(p, 0.0) => is_hard_sigmoid(arg, q, &d.attrs, rounding).then_some((Op::HardSwish, false)),
         _ => None,
     };
     let (op, tanh) = op?;
@@ -183,13 +185,13 @@ fn gated(at: &mut At, x: Value, gate: Value, c: f64) -> Option<Value> {
 }
 
 /// True if `q * clamp(arg(x))` is `min(max(x + 3, 0), 6) / 6`.
-fn is_hard_sigmoid(arg: Poly, q: f64, clamp: &Attrs) -> bool {
+fn is_hard_sigmoid(arg: Poly, q: f64, clamp: &Attrs, rounding: f64) -> bool {
     let s = arg[1];
     s > 0.0
-        && is_poly(arg, [3.0 * s, s, 0.0, 0.0])
+        && is_poly(arg, [3.0 * s, s, 0.0, 0.0], rounding)
         && clamp.real("lo") == 0.0
-        && close(clamp.real("hi"), 6.0 * s)
-        && close(q * s * 6.0, 1.0)
+        && close(clamp.real("hi"), 6.0 * s, 5.0 * rounding)
+        && close(q * s * 6.0, 1.0, 5.0 * rounding)
 }
 
 /// `clamp(x + 3, 0, 6) / 6`, or `clamp(x / 6 + 1/2, 0, 1)`.
@@ -210,7 +212,7 @@ fn hard_sigmoid(at: &mut At) -> Option<Value> {
         }
         x = d.operands[0];
         let arg = poly(at, clamp.operands[0], x, 4)?;
-        if is_hard_sigmoid(arg, q, &clamp.attrs) && at.ty(x) == at.out() {
+        if is_hard_sigmoid(arg, q, &clamp.attrs, rounding(at.out().elem)) && at.ty(x) == at.out() {
             return at.un(Op::HardSigmoid, x);
         }
     }

@@ -227,7 +227,8 @@ fn mean_of_sum(at: &mut At, x: Value, c: f64) -> Option<Value> {
     let (z, mut attrs) = (d.operands[0], d.attrs.clone());
     let extents: Vec<_> = attrs.sizes("axes").iter().map(|&k| at.ty(z).shape[k].clone()).collect();
     let n = consteval::const_elements(&extents)?;
-    if !crate::rewriting::rounds_little(at.out().elem) || !crate::rewriting::close(c * n as f64, 1.0) {
+    let elem = at.out().elem;
+    if !crate::rewriting::has_formulas(elem) || !crate::rewriting::close(c * n as f64, 1.0, crate::rewriting::rounding(elem)) {
         return None;
     }
     attrs.set("kind", "mean");

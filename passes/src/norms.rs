@@ -1,7 +1,7 @@
 //! Softmax and layer normalisation that the graph spells out.
 
 use crate::pass::{Diag, Pass, PassCx};
-use crate::rewriting::{At, rewrite, rounds_little, strip_ones};
+use crate::rewriting::{At, has_formulas, rewrite, strip_ones};
 use graphc_ir::{Attrs, InstData, Module, Op, Tensor, Value};
 
 /// Recognises `softmax` and `log_softmax` over the last axis, and `layer_norm` over the last axis in any grouping of centring, scaling
@@ -17,7 +17,7 @@ impl Pass for Norms {
 
     fn run(&self, m: &mut Module, _: &PassCx) -> Result<usize, Diag> {
         rewrite(m, &mut |at| {
-            if !at.op().is_elementwise() || !rounds_little(at.out().elem) {
+            if !at.op().is_elementwise() || !has_formulas(at.out().elem) {
                 return None;
             }
             match at.op() {

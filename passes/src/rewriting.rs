@@ -154,14 +154,23 @@ pub fn splat(f: &Func, v: Value) -> Option<f64> {
     }
 }
 
-/// True if `a` is `b` up to the rounding of a constant to f32.
-pub fn close(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 1e-6 * b.abs().max(1e-30)
+/// True for the types in which formulas are recognised. TensorFlow's f16 kernels round after every step that the graph has, so those
+/// steps are kept; its bf16 kernels round once.
+pub fn has_formulas(e: Elem) -> bool {
+    matches!(e, Elem::BF16 | Elem::F32 | Elem::F64)
 }
 
-/// True for the types in which formulas are recognised. Half precision keeps its steps: each rounds as the graph says.
-pub fn rounds_little(e: Elem) -> bool {
-    matches!(e, Elem::F32 | Elem::F64)
+/// How far, relatively, a constant of a formula may be from its value, being rounded to `elem`.
+pub fn rounding(elem: Elem) -> f64 {
+    match elem {
+        Elem::BF16 => 1e-2,
+        _ => 1e-6,
+    }
+}
+
+/// True if `a` is `b` within the relative error `rounding`.
+pub fn close(a: f64, b: f64, rounding: f64) -> bool {
+    (a - b).abs() <= rounding * b.abs().max(1e-30)
 }
 
 /// `shape` without the leading dimensions of extent 1.

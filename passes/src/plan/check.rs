@@ -92,6 +92,8 @@ impl Checker<'_> {
                     })
                     .collect(),
                 StepKind::Loop { inputs, outputs, .. } => [inputs.as_slice(), outputs].concat(),
+                StepKind::If { cond } | StepKind::Test { cond } => vec![*cond],
+                StepKind::Else | StepKind::EndIf | StepKind::While | StepKind::EndWhile => Vec::new(),
             };
             if let Some(b) = named.iter().chain(&s.reads).chain(&s.writes).find(|&&b| !known(b)) {
                 self.fail(format!("step {i} names buffer {}, which there is not", b.0));
@@ -112,14 +114,56 @@ impl Checker<'_> {
                 }
             }
         }
+        self.nesting();
         self.errors.is_empty()
     }
 
-    /// Nothing is read before it is written, and inputs and constants are not written.
+    /// Control flow nests like brackets.
+    fn nesting(&mut self) {
+        let mut open: Vec<&StepKind> = Vec::new();
+        for (i, s) in self.plan.steps.iter().enumerate() {
+            let expected = match &s.kind {
+                StepKind::If { .. } | StepKind::While => {
+                    open.push(&s.kind);
+                    true
+                }
+                StepKind::Else => matches!(open.pop(), Some(StepKind::If { .. })),
+                StepKind::EndIf => matches!(open.pop(), Some(StepKind::Else)),
+                StepKind::Test { .. } => matches!(open.pop(), Some(StepKind::While)),
+                StepKind::EndWhile => matches!(open.pop(), Some(StepKind::Test { .. })),
+                StepKind::Kernel { .. } | StepKind::Loop { .. } => true,
+            };
+            if matches!(s.kind, StepKind::Else | StepKind::Test { .. }) {
+                open.push(&s.kind);
+            }
+            if !expected {
+                self.fail(format!("step {i} does not close what is open"));
+            }
+        }
+        if !open.is_empty() {
+            self.fail("a branch or loop has no end".into());
+        }
+    }
+
+    /// Nothing is read before it is written on every way there, and inputs and constants are not written.
     fn dataflow(&mut self) {
         let p = self.plan;
         let mut written = vec![false; p.buffers.len()];
+        // What was written where a branch or loop body began, and after the first branch.
+        let mut open: Vec<Vec<bool>> = Vec::new();
         for (i, s) in p.steps.iter().enumerate() {
+            match s.kind {
+                StepKind::Else => {
+                    let before = open.pop().unwrap_or_default();
+                    open.push(std::mem::replace(&mut written, before));
+                }
+                StepKind::EndIf => {
+                    let then = open.pop().unwrap_or_default();
+                    written.iter_mut().zip(then).for_each(|(w, t)| *w &= t);
+                }
+                StepKind::EndWhile => written = open.pop().unwrap_or_default(),
+                _ => {}
+            }
             for &b in &s.reads {
                 let root = p.root(b);
                 let given = matches!(p.buffer(root).place, Place::Input(_) | Place::Const(_) | Place::Var(_));
@@ -136,6 +180,9 @@ impl Checker<'_> {
                     Place::Unplaced => self.fail(format!("step {i} writes %{}, which has no place", b.0)),
                     _ => written[root.index()] = true,
                 }
+            }
+            if matches!(s.kind, StepKind::If { .. } | StepKind::Test { .. }) {
+                open.push(written.clone());
             }
         }
         for (i, port) in p.outputs.iter().enumerate() {
@@ -200,6 +247,7 @@ impl Checker<'_> {
                 }
             }
         }
+        self.stretch(&mut live);
         for (buf, offset, bytes, ..) in &live {
             let aligned = offset.rem(&Dim::from(ALIGN)).is_zero()
                 || self.samples.iter().all(|v| value(p, offset, v).is_some_and(|o| o % ALIGN == 0));
@@ -230,6 +278,23 @@ impl Checker<'_> {
                 }
             }
             active.push(k);
+        }
+    }
+
+    /// What is made before a loop and used in it is needed until the loop ends.
+    fn stretch(&self, live: &mut [(Buf, &Dim, Dim, usize, usize)]) {
+        let steps = &self.plan.steps;
+        let mut starts = Vec::new();
+        for (end, s) in steps.iter().enumerate() {
+            match s.kind {
+                StepKind::While => starts.push(end),
+                StepKind::EndWhile => {
+                    let start = starts.pop().unwrap_or(end);
+                    let needed = |l: &&mut (Buf, &Dim, Dim, usize, usize)| l.3 < start && (start..end).contains(&l.4);
+                    live.iter_mut().filter(needed).for_each(|l| l.4 = end);
+                }
+                _ => {}
+            }
         }
     }
 

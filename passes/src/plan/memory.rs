@@ -44,13 +44,25 @@ pub fn place(plan: &mut Plan) {
     plan.arena = base;
 }
 
-/// First and last step that uses each buffer or a view of it; `None` for buffers no step uses.
+/// First and last step at which each buffer or a view of it is needed; `None` for buffers no step uses.
 fn intervals(plan: &Plan) -> Vec<Option<Interval>> {
     let mut live: Vec<Option<Interval>> = vec![None; plan.buffers.len()];
     for (i, step) in plan.steps.iter().enumerate() {
         for &b in step.reads.iter().chain(&step.writes) {
             let at = &mut live[plan.root(b).index()];
             *at = Some(at.map_or((i, i), |(first, _)| (first, i)));
+        }
+    }
+    // What comes into a loop must be there in every iteration.
+    for (start, end) in plan.loop_spans() {
+        for step in &plan.steps[start..end] {
+            for &b in step.reads.iter().chain(&step.writes) {
+                if let Some((first, last)) = &mut live[plan.root(b).index()]
+                    && *first < start
+                {
+                    *last = end.max(*last);
+                }
+            }
         }
     }
     live

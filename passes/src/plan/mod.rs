@@ -38,6 +38,7 @@ pub struct Plan {
     pub buffers: Vec<Buffer>,
     pub consts: Vec<Const>,
     pub loops: Vec<Loop>,
+    /// In order; control flow is marked by steps that nest like brackets.
     pub steps: Vec<Step>,
     /// Bytes of the arena; a multiple of the ABI's alignment for every value of the symbols.
     pub arena: Dim,
@@ -116,6 +117,14 @@ pub enum StepKind {
     Kernel { symbol: &'static str, args: Vec<(&'static str, Arg)> },
     /// A fused loop over the given inputs and outputs.
     Loop { id: LoopId, inputs: Vec<Buf>, outputs: Vec<Buf> },
+    /// The steps up to `Else` run where the bool in `cond` is true, those from there to `EndIf` where it is false.
+    If { cond: Buf },
+    Else,
+    EndIf,
+    /// The steps up to `EndWhile` run again and again, until `Test` finds the bool in `cond` false and goes on behind `EndWhile`.
+    While,
+    Test { cond: Buf },
+    EndWhile,
 }
 
 /// A kernel argument.
@@ -177,6 +186,19 @@ impl Plan {
     pub fn add_const(&mut self, tensor: Tensor, layout: ConstLayout, loc: Loc) -> ConstId {
         self.consts.push(Const { tensor, layout, loc });
         ConstId(self.consts.len() as u32 - 1)
+    }
+
+    /// First and last step of each loop (`While` and its `EndWhile`), inner loops before those around them.
+    pub fn loop_spans(&self) -> Vec<(usize, usize)> {
+        let (mut open, mut spans) = (Vec::new(), Vec::new());
+        for (i, s) in self.steps.iter().enumerate() {
+            match s.kind {
+                StepKind::While => open.push(i),
+                StepKind::EndWhile => spans.extend(open.pop().map(|start| (start, i))),
+                _ => {}
+            }
+        }
+        spans
     }
 
     /// The buffer that `b` lies in: itself, or what it is a view of.

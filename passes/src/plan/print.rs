@@ -41,8 +41,13 @@ fn write_plan(f: &mut String, p: &Plan) -> fmt::Result {
             Place::Unplaced | Place::Input(_) | Place::Output(_) => {}
         }
     }
+    let mut depth = 0usize;
     for (i, s) in p.steps.iter().enumerate() {
+        let closes = matches!(s.kind, StepKind::Else | StepKind::EndIf | StepKind::Test { .. } | StepKind::EndWhile);
+        depth -= usize::from(closes && depth > 0);
+        write!(f, "{:1$}", "", 2 * depth)?;
         write_step(f, p, i, s)?;
+        depth += usize::from(matches!(s.kind, StepKind::If { .. } | StepKind::Else | StepKind::While | StepKind::Test { .. }));
     }
     writeln!(f, "}}")?;
     p.loops.iter().try_for_each(|l| write_loop(f, l))
@@ -85,6 +90,12 @@ fn write_step(f: &mut String, p: &Plan, i: usize, s: &Step) -> fmt::Result {
             let name = p.loops.get(id.index()).map_or("?", |l| l.name.as_str());
             writeln!(f, "  [{i}] loop @{name} {} -> {}{node}", list(inputs), list(outputs))
         }
+        StepKind::If { cond } => writeln!(f, "  [{i}] if {}{node}", name(*cond)),
+        StepKind::Else => writeln!(f, "  [{i}] else"),
+        StepKind::EndIf => writeln!(f, "  [{i}] end if"),
+        StepKind::While => writeln!(f, "  [{i}] while{node}"),
+        StepKind::Test { cond } => writeln!(f, "  [{i}] do where {}", name(*cond)),
+        StepKind::EndWhile => writeln!(f, "  [{i}] end while"),
     }
 }
 
