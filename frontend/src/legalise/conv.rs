@@ -1,6 +1,6 @@
 //! Convolutions and pooling. The IR is NHWC; other layouts are transposed around the op.
 
-use super::cx::{NodeCx, Res, V};
+use super::cx::{NodeCx, Res, V, with_flags};
 use graphc_ir::infer::window_extent;
 use graphc_ir::{Attrs, Dim, Op};
 
@@ -199,6 +199,9 @@ pub fn conv2d_backprop_filter(cx: Cx) -> Res {
     rank4(cx, dy, "out_backprop")?;
     let f = cx.need_ints(1, "filter_sizes")?;
     let &[kh, kw, c, k] = f.as_slice() else { return Err(cx.invalid("filter_sizes must have 4 entries")) };
+    if kh < 1 || kw < 1 {
+        return Err(cx.invalid(format!("filter must not have zero elements: {f:?}")));
+    }
     let strides = spatial(cx, &cx.ints("strides")?, nchw, "strides")?;
     let dilations = spatial(cx, &cx.ints("dilations")?, nchw, "dilations")?;
     let (x, dy) = (to_nhwc(cx, x, nchw)?, to_nhwc(cx, dy, nchw)?);
@@ -314,7 +317,8 @@ pub fn resize(cx: Cx, kind: &str) -> Res {
         return Err(cx.invalid("If half_pixel_centers is True, align_corners must be False."));
     }
     let x = if kind == "bilinear" { cx.cast(x, graphc_ir::Elem::F32)? } else { x };
-    let attrs = Attrs::new().with("kind", kind).with("size", size).with("align_corners", align).with("half_pixel", half);
+    let attrs = Attrs::new().with("kind", kind).with("size", size);
+    let attrs = with_flags(attrs, &[("align_corners", align), ("half_pixel", half)]);
     Ok(vec![cx.op(Op::Resize, &[x], attrs)?])
 }
 
@@ -338,7 +342,7 @@ pub fn extract_image_patches(cx: Cx) -> Res {
     let mut parts = Vec::new();
     for i in 0..window[0] {
         for j in 0..window[1] {
-            let start = vec![Dim::ZERO, Dim::from(i * rates[0]), Dim::from(j * rates[1]), Dim::ZERO];
+            let start = vec![Dim::ZERO, Dim::from(i.saturating_mul(rates[0])), Dim::from(j.saturating_mul(rates[1])), Dim::ZERO];
             parts.push(cx.slice(x, start, size.to_vec(), &[1, strides[0], strides[1], 1])?);
         }
     }

@@ -7,7 +7,13 @@ pub use super::value::{Known, Res, V};
 use crate::graph::Node;
 use graphc_ir::builder::scalar_tensor;
 use graphc_ir::tensor::Scalar;
+use graphc_ir::verify::MAX_RANK;
 use graphc_ir::{Attrs, Builder, Dim, Elem, Op, Sym, Tensor, Type, Value};
+
+/// `attrs` with the flags that are set.
+pub fn with_flags(attrs: Attrs, flags: &[(&'static str, bool)]) -> Attrs {
+    flags.iter().filter(|(_, on)| *on).fold(attrs, |a, (k, _)| a.with(k, true))
+}
 
 /// One node under legalisation.
 pub struct NodeCx<'l, 'a> {
@@ -247,6 +253,15 @@ impl NodeCx<'_, '_> {
     pub fn ops(&mut self, op: Op, xs: &[V], attrs: Attrs) -> Res {
         let types: Vec<&Type> = xs.iter().map(|&x| self.low.ty(x)).collect();
         let results = (op.def().infer)(&types, &attrs).map_err(|m| self.invalid(m))?;
+        for ty in &results {
+            let most = i64::try_from(self.low.limits.max_elements).unwrap_or(i64::MAX);
+            if ty.elements().as_const().is_some_and(|n| n > most) {
+                return Err(self.invalid(format!("a result of type {ty} has too many elements")));
+            }
+            if ty.rank() > MAX_RANK {
+                return Err(self.unimplemented(format!("a result of rank {}", ty.rank())));
+            }
+        }
         if let Some(known) = self.evaluate(op, xs, &attrs, &results) {
             return Ok(known);
         }
@@ -441,7 +456,8 @@ impl NodeCx<'_, '_> {
         if axes.is_empty() {
             return Ok(x);
         }
-        self.op(Op::Reduce, &[x], Attrs::new().with("kind", kind).with("axes", axes).with("keep", keep))
+        let attrs = Attrs::new().with("kind", kind).with("axes", axes);
+        self.op(Op::Reduce, &[x], with_flags(attrs, &[("keep", keep)]))
     }
 
     /// The index along one axis of a tensor of that shape.
@@ -450,7 +466,11 @@ impl NodeCx<'_, '_> {
     }
 
     pub fn gather(&mut self, x: V, indices: V, axis: usize, batch_dims: usize) -> Res<V> {
-        self.op(Op::Gather, &[x, indices], Attrs::new().with("axis", axis).with("batch_dims", batch_dims))
+        let mut attrs = Attrs::new().with("axis", axis);
+        if batch_dims > 0 {
+            attrs.set("batch_dims", batch_dims);
+        }
+        self.op(Op::Gather, &[x, indices], attrs)
     }
 
     /// A tensor of that shape with all elements `v`.

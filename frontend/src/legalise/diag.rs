@@ -60,7 +60,11 @@ fn constant(cx: &NodeCx, d: &Dim) -> Res<i64> {
 
 /// The range of diagonals: one number or two.
 fn bounds(cx: &NodeCx, k: usize) -> Res<(i64, i64)> {
-    match cx.need_ints(k, "k")?.as_slice() {
+    let k = cx.need_ints(k, "k")?;
+    if k.iter().any(|k| k.unsigned_abs() > 1 << 31) {
+        return Err(cx.invalid(format!("diag_index {k:?} is out of bound")));
+    }
+    match k.as_slice() {
         &[k] => Ok((k, k)),
         &[lo, hi] if lo <= hi => Ok((lo, hi)),
         v => Err(cx.invalid(format!("diag_index must be a scalar or a pair lower <= upper, received {v:?}"))),
@@ -139,7 +143,8 @@ pub fn matrix_diag(cx: Cx, v2: bool) -> Res {
     if rows < least_rows || cols < least_cols || rows != least_rows && cols != least_cols {
         return Err(cx.invalid(format!("The number of rows and columns ({rows}, {cols}) does not fit the diagonals")));
     }
-    if rows.checked_mul(cols).is_none_or(|n| n > MOST) {
+    let packed = (hi - lo + 1).checked_mul(width);
+    if rows.checked_mul(cols).is_none_or(|n| n > MOST) || packed.is_none_or(|n| n > MOST) {
         return Err(cx.unimplemented("a matrix of this size"));
     }
     let (left_super, left_sub) = align(cx)?;
@@ -163,6 +168,10 @@ fn band_of(cx: &NodeCx, x: V, lo: i64, hi: i64) -> Res<Band> {
         }
     }
     let width = (rows + hi.min(0)).min(cols - lo.max(0)).max(0);
+    let packed = (hi - lo + 1).checked_mul(width);
+    if rows.checked_mul(cols).is_none_or(|n| n > MOST) || packed.is_none_or(|n| n > MOST) {
+        return Err(cx.unimplemented("a matrix of this size"));
+    }
     let (left_super, left_sub) = align(cx)?;
     Ok(Band { rows, cols, lo, hi, width, left_super, left_sub })
 }

@@ -196,7 +196,10 @@ pub fn segment(cx: Cx, kind: &str) -> Res {
     if ids.windows(2).any(|w| w[0] > w[1]) || ids.first().is_some_and(|&i| i < 0) {
         return Err(cx.invalid("segment ids are not increasing"));
     }
-    let n = ids.last().map_or(0, |&i| i + 1);
+    let n = ids.last().map_or(0, |&i| i.saturating_add(1));
+    if n > 1 << 20 {
+        return Err(cx.unimplemented(format!("{n} segments")));
+    }
     let elem = cx.elem(x);
     let mut rows = xs.clone();
     rows[0] = Dim::ONE;

@@ -22,7 +22,10 @@ fn contract(cx: Cx, x: V, y: V, a: Axes) -> Res<V> {
     for (&i, &j) in a.lhs_batch.iter().zip(&a.rhs_batch) {
         cx.same_dim(&xs[i], &ys[j], "batch dimensions")?;
     }
-    let attrs = Attrs::new().with("lhs", a.lhs).with("rhs", a.rhs).with("lhs_batch", a.lhs_batch).with("rhs_batch", a.rhs_batch);
+    let mut attrs = Attrs::new().with("lhs", a.lhs).with("rhs", a.rhs);
+    if !a.lhs_batch.is_empty() {
+        attrs = attrs.with("lhs_batch", a.lhs_batch).with("rhs_batch", a.rhs_batch);
+    }
     cx.op(Op::Contract, &[x, y], attrs)
 }
 

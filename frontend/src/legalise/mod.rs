@@ -277,9 +277,10 @@ fn wanted(graph: &RawGraph) -> Vec<bool> {
 /// Reports every op that has no rule, or none for its types.
 fn unsupported(graph: &RawGraph, wanted: &[bool]) -> Result<(), LegaliseError> {
     let mut found: indexmap::IndexMap<String, UnsupportedOp> = indexmap::IndexMap::new();
+    let inputs: BTreeSet<NodeId> = graph.inputs.iter().map(|i| i.node).collect();
     for &id in graph.topological_order() {
         let node = graph.node(id);
-        if !wanted[id.index()] || graph.inputs.iter().any(|i| i.node == id) {
+        if !wanted[id.index()] || inputs.contains(&id) {
             continue;
         }
         let Some(what) = lacks(node) else { continue };

@@ -1,6 +1,6 @@
 //! Padding.
 
-use super::cx::{NodeCx, Res, V};
+use super::cx::{NodeCx, Res, V, with_flags};
 use graphc_ir::{Attrs, Dim, Op};
 
 type Cx<'c, 'l, 'a> = &'c mut NodeCx<'l, 'a>;
@@ -43,5 +43,9 @@ pub fn mirror_pad(cx: Cx) -> Res {
     if low.iter().chain(&high).all(Dim::is_zero) {
         return Ok(vec![x]);
     }
-    Ok(vec![cx.op(Op::MirrorPad, &[x], Attrs::new().with("low", low).with("high", high).with("symmetric", symmetric))?])
+    Ok(vec![cx.op(
+        Op::MirrorPad,
+        &[x],
+        with_flags(Attrs::new().with("low", low).with("high", high), &[("symmetric", symmetric)]),
+    )?])
 }

@@ -1,6 +1,6 @@
 //! Reductions, scans, sorting.
 
-use super::cx::{NodeCx, Res, V};
+use super::cx::{NodeCx, Res, V, with_flags};
 use graphc_ir::{Attrs, Dim, Elem, Op};
 
 type Cx<'c, 'l, 'a> = &'c mut NodeCx<'l, 'a>;
@@ -66,11 +66,8 @@ pub fn cumulative(cx: Cx, kind: &str) -> Res {
         return Err(cx.invalid(format!("axis must be a scalar, not {:?}", cx.shape(axis_v))));
     }
     let axis = cx.need_axis(1, cx.rank(x), "axis")?;
-    let attrs = Attrs::new()
-        .with("kind", kind)
-        .with("axis", axis)
-        .with("exclusive", cx.flag("exclusive")?)
-        .with("reverse", cx.flag("reverse")?);
+    let flags = [("exclusive", cx.flag("exclusive")?), ("reverse", cx.flag("reverse")?)];
+    let attrs = with_flags(Attrs::new().with("kind", kind).with("axis", axis), &flags);
     Ok(vec![cx.op(Op::Cumulative, &[x], attrs)?])
 }
 

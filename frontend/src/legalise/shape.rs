@@ -169,7 +169,7 @@ pub fn range(cx: Cx) -> Res {
         (_, _, Some(0)) => return Err(cx.invalid("Requires delta != 0")),
         (_, _, Some(d)) => {
             let span = if d > 0 { limit - start } else { start - limit };
-            span.ceil_div(&Dim::from(d.abs())).at_least(&Dim::ZERO)
+            span.ceil_div(&Dim::from(d.saturating_abs())).at_least(&Dim::ZERO)
         }
         _ => return Err(cx.needs_shape(dims.iter(), "delta must be constant")),
     };

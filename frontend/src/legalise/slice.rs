@@ -84,7 +84,7 @@ pub fn strided(cx: &NodeCx, shape: &[Dim], k: usize) -> Res<Strided> {
         }
     };
     let spec = Spec { begin: partial(begin_v, begin_mask), end: partial(cx.x(k + 1)?, end_mask | shrink), strides };
-    if (ellipsis & ((1 << n) - 1)).count_ones() > 1 {
+    if (ellipsis as u64 & ((1 << n) - 1)).count_ones() > 1 {
         return Err(cx.invalid("Multiple ellipses in slice spec not allowed"));
     }
     let used = (0..n).filter(|&i| !bit(ellipsis, i) && (!bit(new_axis, i))).count();
@@ -111,7 +111,7 @@ pub fn strided(cx: &NodeCx, shape: &[Dim], k: usize) -> Res<Strided> {
         }
         let d = &shape[axis];
         let stride = spec.strides[i];
-        if stride == 0 {
+        if stride == 0 || stride == i64::MIN {
             return Err(cx.invalid(format!("strides[{i}] must be non-zero")));
         }
         if bit(shrink, i) {

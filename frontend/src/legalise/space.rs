@@ -72,6 +72,11 @@ fn blocks(cx: &NodeCx, nd: bool, what: &str) -> Res<(Vec<i64>, Vec<Dim>)> {
     Ok((block, table))
 }
 
+/// Number of elements of a block.
+fn volume(block: &[i64]) -> Dim {
+    block.iter().fold(Dim::ONE, |v, &b| &v * &Dim::from(b))
+}
+
 pub fn space_to_batch(cx: Cx, nd: bool) -> Res {
     let x = cx.x(0)?;
     let (block, paddings) = blocks(cx, nd, "paddings")?;
@@ -84,7 +89,7 @@ pub fn space_to_batch(cx: Cx, nd: bool) -> Res {
     let zero = cx.like(0.0, x)?;
     let x = cx.pad(x, zero, low, high)?;
     let s = cx.shape(x);
-    let (mut split, mut out) = (vec![s[0].clone()], vec![&s[0] * &Dim::from(block.iter().product::<i64>())]);
+    let (mut split, mut out) = (vec![s[0].clone()], vec![&s[0] * &volume(&block)]);
     for i in 0..m {
         let q = cx.exact_quotient(&s[i + 1], &Dim::from(block[i]), "padded shape and block_shape")?;
         split.extend([q.clone(), Dim::from(block[i])]);
@@ -104,7 +109,7 @@ pub fn batch_to_space(cx: Cx, nd: bool) -> Res {
     let (block, crops) = blocks(cx, nd, "crops")?;
     let m = block.len();
     let s = cx.shape(x);
-    let batch = cx.exact_quotient(&s[0], &Dim::from(block.iter().product::<i64>()), "batch size and the product of block_shape")?;
+    let batch = cx.exact_quotient(&s[0], &volume(&block), "batch size and the product of block_shape")?;
     let split: Vec<Dim> = block.iter().map(|&b| Dim::from(b)).chain([batch.clone()]).chain(s[1..].iter().cloned()).collect();
     let y = cx.reshape(x, &split)?;
     let perm: Vec<usize> = [m].into_iter().chain((0..m).flat_map(|i| [m + 1 + i, i])).chain(2 * m + 1..split.len()).collect();
