@@ -267,6 +267,9 @@ fn main() {
     {
         b.gemm(m, n, k, act::CLAMP);
     }
+    for (m, n, k) in [(12544, 96, 16), (3136, 144, 24), (784, 240, 40), (196, 480, 80), (49, 1152, 192)] {
+        b.gemm(m, n, k, act::SILU);
+    }
     for (m, n, k) in [(1, 1000, 2048), (1, 4096, 4096), (2, 1000, 2048), (1, 128, 256), (4, 1000, 2048)] {
         b.gemm(m, n, k, act::NONE);
     }
@@ -299,6 +302,9 @@ fn main() {
     }
     b.depthwise(28, 240, 5, 1, act::HARD_SWISH);
     b.depthwise(28, 240, 5, 2, act::CLAMP);
+    for (h, c, stride) in [(112, 96, 2), (56, 144, 1), (14, 480, 1)] {
+        b.depthwise(h, c, 3, stride, act::SILU);
+    }
     b.depthwise(28, 240, 7, 1, act::CLAMP);
     b.conv(224, 3, 32, 3, 2);
     b.wide_conv((172, 264, 8), 8, (3, 39), (1, 1));

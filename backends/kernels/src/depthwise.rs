@@ -159,25 +159,20 @@ unsafe fn lines_of<V: Simd, const K: usize, const S: usize, const P: usize>(d: &
                 line += 1;
             } else if line + 1 < lines.end && oy + 1 < d.out_h {
                 fast_lines::<V, K, S, P, 2>(d, image, oy);
-                finish_lines(d, line, 2);
                 line += 2;
             } else {
                 fast_lines::<V, K, S, P, 1>(d, image, oy);
-                finish_lines(d, line, 1);
                 line += 1;
             }
         }
     }
 }
 
-/// The epilogue over output lines that hold sums, where it does not run in registers.
-unsafe fn finish_lines(d: &Depthwise, line: usize, count: usize) {
-    if !d.epilogue.in_registers() {
-        let (pixel, pixels) = (line * d.out_w, count * d.out_w);
-        let y = d.y.wrapping_add(pixel * d.ldc);
-        // SAFETY: lines of the output; `choose` made sure that the residual lies elsewhere.
-        unsafe { finish_rows(&d.epilogue.at(pixel, 0), y, d.ldc, pixels, d.in_c, y, d.ldc) };
-    }
+/// The epilogue over `count` pixels of an output line that hold sums, where it does not run in registers.
+unsafe fn finish_pixels(d: &Depthwise, pixel: usize, count: usize) {
+    let y = d.y.wrapping_add(pixel * d.ldc);
+    // SAFETY: pixels of the output; `choose` made sure that the residual lies elsewhere.
+    unsafe { finish_rows(&d.epilogue.at(pixel, 0), y, d.ldc, count, d.in_c, y, d.ldc) };
 }
 
 /// Most input lines of a block: two output lines of a 5x5 kernel with stride 2.
@@ -238,6 +233,12 @@ unsafe fn block<V: Simd, const K: usize, const S: usize, const P: usize, const R
         }
         if c < d.in_c {
             channels::<V, K, S, P, R, INSIDE, false>(d, lines, x0, row, c, d.in_c - c);
+        }
+        if !d.epilogue.in_registers() {
+            // While the block is in the first-level cache.
+            for r in 0..R {
+                finish_pixels(d, row + r * d.out_w, P);
+            }
         }
     }
 }

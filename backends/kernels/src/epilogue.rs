@@ -24,6 +24,19 @@ pub enum Activation {
     Elu,
 }
 
+// The activations as constants, for code that is made for one of them.
+const NONE: u8 = Activation::None as u8;
+const CLAMP: u8 = Activation::Clamp as u8;
+const LEAKY_RELU: u8 = Activation::LeakyRelu as u8;
+const GELU_ERF: u8 = Activation::GeluErf as u8;
+const GELU_TANH: u8 = Activation::GeluTanh as u8;
+const SILU: u8 = Activation::Silu as u8;
+const SIGMOID: u8 = Activation::Sigmoid as u8;
+const TANH: u8 = Activation::Tanh as u8;
+const HARD_SWISH: u8 = Activation::HardSwish as u8;
+const HARD_SIGMOID: u8 = Activation::HardSigmoid as u8;
+const ELU: u8 = Activation::Elu as u8;
+
 /// The epilogue of a matrix kernel. See `graphc_abi::args::matrix` for its formula.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue {
@@ -109,13 +122,25 @@ unsafe fn exp_parts<S: Simd>(x: S::V) -> (S::V, S::V) {
     }
 }
 
-/// The exponential: 0 and infinity beyond the range of f32, NaN of NaN.
+/// `e^x`, or `e^-x` where `NEGATED`: 0 and infinity beyond the range of f32, NaN of NaN; relative error 2e-7.
+#[inline(always)]
+unsafe fn exp_of<S: Simd, const NEGATED: bool>(x: S::V) -> S::V {
+    use core::f32::consts::{LN_2, LOG2_E};
+    unsafe {
+        // ±x = n ln 2 ± r. The f32 nearest to ln 2 is so near that one product does.
+        let s = if NEGATED { -1.0 } else { 1.0 };
+        let x = S::min(S::splat(150.0), S::max(S::splat(-150.0), x));
+        let n = S::round(S::mul(x, S::splat(s * LOG2_E)));
+        let r = S::fma(n, S::splat(-s * LN_2), x);
+        let p = poly::<S, 6>(r, [s * 8.290_309e-3, 4.189_793e-2, s * 1.666_763_6e-1, 4.999_915e-1, s * 9.999_997e-1, 1.0]);
+        S::scale(p, n)
+    }
+}
+
+/// `e^x`: 0 and infinity beyond the range of f32, NaN of NaN.
 #[inline(always)]
 pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        let (n, p) = exp_parts::<S>(x);
-        S::scale(S::add(p, S::splat(1.0)), n)
-    }
+    unsafe { exp_of::<S, false>(x) }
 }
 
 #[inline(always)]
@@ -127,12 +152,16 @@ unsafe fn exp_minus_one<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// `a / (1 + e^-x)`.
 #[inline(always)]
-unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        let one = S::splat(1.0);
-        S::div(one, S::add(one, exp::<S>(S::sub(S::zero(), x))))
-    }
+unsafe fn times_sigmoid<S: Simd>(a: S::V, x: S::V) -> S::V {
+    unsafe { S::div(a, S::add(S::splat(1.0), exp_of::<S, true>(x))) }
+}
+
+/// `min(max(x + 3, 0), 6) / 6`.
+#[inline(always)]
+unsafe fn hard_sigmoid<S: Simd>(x: S::V) -> S::V {
+    unsafe { S::min(S::splat(1.0), S::max(S::zero(), S::fma(x, S::splat(1.0 / 6.0), S::splat(0.5)))) }
 }
 
 /// `limit` with the sign of `x` where `x` is beyond `far`, `y` elsewhere.
@@ -173,33 +202,62 @@ unsafe fn erf<S: Simd>(x: S::V) -> S::V {
     }
 }
 
-/// One vector through the activation.
+/// One vector through the activation `ACT`, an [`Activation`] as a number, with the parameters of `e`.
 #[inline(always)]
-pub unsafe fn activate<S: Simd>(e: &Epilogue, x: S::V) -> S::V {
+unsafe fn activate<S: Simd, const ACT: u8>(e: &Epilogue, x: S::V) -> S::V {
     unsafe {
-        let hard_sigmoid = |x| {
-            let t = S::min(S::splat(6.0), S::max(S::zero(), S::add(x, S::splat(3.0))));
-            S::mul(t, S::splat(1.0 / 6.0))
-        };
-        match e.activation {
-            Activation::None => x,
-            Activation::Clamp => S::min(S::splat(e.hi), S::max(S::splat(e.lo), x)),
-            Activation::LeakyRelu => S::select_lt(x, S::zero(), S::mul(x, S::splat(e.lo)), x),
-            Activation::GeluErf => {
+        match ACT {
+            CLAMP => S::min(S::splat(e.hi), S::max(S::splat(e.lo), x)),
+            LEAKY_RELU => S::select_lt(x, S::zero(), S::mul(x, S::splat(e.lo)), x),
+            GELU_ERF => {
                 let half = S::mul(x, S::splat(0.5));
                 S::fma(half, erf::<S>(S::mul(x, S::splat(core::f32::consts::FRAC_1_SQRT_2))), half)
             }
-            Activation::GeluTanh => {
+            GELU_TANH => {
                 let half = S::mul(x, S::splat(0.5));
                 let cubic = S::fma(S::mul(S::mul(x, x), x), S::splat(0.044_715), x);
                 S::fma(half, tanh::<S>(S::mul(cubic, S::splat(0.797_884_6))), half)
             }
-            Activation::Silu => S::mul(x, sigmoid::<S>(x)),
-            Activation::Sigmoid => sigmoid::<S>(x),
-            Activation::Tanh => tanh::<S>(x),
-            Activation::HardSwish => S::mul(x, hard_sigmoid(x)),
-            Activation::HardSigmoid => hard_sigmoid(x),
-            Activation::Elu => S::select_lt(x, S::zero(), exp_minus_one::<S>(x), x),
+            SILU => times_sigmoid::<S>(x, x),
+            SIGMOID => times_sigmoid::<S>(S::splat(1.0), x),
+            TANH => tanh::<S>(x),
+            HARD_SWISH => S::mul(x, hard_sigmoid::<S>(x)),
+            HARD_SIGMOID => hard_sigmoid::<S>(x),
+            ELU => S::select_lt(x, S::zero(), exp_minus_one::<S>(x), x),
+            _ => x,
+        }
+    }
+}
+
+/// Calls `$f` with the activation of `$e` as a constant.
+macro_rules! by_activation {
+    ($e:expr, $f:ident::<$s:ty>($($a:expr),*)) => {
+        match $e.activation {
+            Activation::None => $f::<$s, NONE>($($a),*),
+            Activation::Clamp => $f::<$s, CLAMP>($($a),*),
+            Activation::LeakyRelu => $f::<$s, LEAKY_RELU>($($a),*),
+            Activation::GeluErf => $f::<$s, GELU_ERF>($($a),*),
+            Activation::GeluTanh => $f::<$s, GELU_TANH>($($a),*),
+            Activation::Silu => $f::<$s, SILU>($($a),*),
+            Activation::Sigmoid => $f::<$s, SIGMOID>($($a),*),
+            Activation::Tanh => $f::<$s, TANH>($($a),*),
+            Activation::HardSwish => $f::<$s, HARD_SWISH>($($a),*),
+            Activation::HardSigmoid => $f::<$s, HARD_SIGMOID>($($a),*),
+            Activation::Elu => $f::<$s, ELU>($($a),*),
+        }
+    };
+}
+
+#[inline(always)]
+unsafe fn finish_as<S: Simd, const ACT: u8>(e: &Epilogue, sum: S::V, bias: S::V, residual: S::V) -> S::V {
+    unsafe {
+        let t = S::add(sum, bias);
+        if e.residual_after {
+            S::add(activate::<S, ACT>(e, t), residual)
+        } else if e.residual.is_null() {
+            activate::<S, ACT>(e, t)
+        } else {
+            activate::<S, ACT>(e, S::add(t, residual))
         }
     }
 }
@@ -207,39 +265,44 @@ pub unsafe fn activate<S: Simd>(e: &Epilogue, x: S::V) -> S::V {
 /// The epilogue of one vector of sums: `bias` and `residual` are the values of its lanes, zero where there are none.
 #[inline(always)]
 pub unsafe fn finish<S: Simd>(e: &Epilogue, sum: S::V, bias: S::V, residual: S::V) -> S::V {
+    unsafe { by_activation!(e, finish_as::<S>(e, sum, bias, residual)) }
+}
+
+/// The rows and extents of [`finish_rows`].
+#[derive(Clone, Copy)]
+struct Rows {
+    src: *const f32,
+    lds: usize,
+    rows: usize,
+    cols: usize,
+    dst: *mut f32,
+    ldd: usize,
+}
+
+#[inline(always)]
+unsafe fn rows_as<S: Simd, const ACT: u8>(e: &Epilogue, g: &Rows) {
     unsafe {
-        let t = S::add(sum, bias);
-        if e.residual_after {
-            S::add(activate::<S>(e, t), residual)
-        } else if e.residual.is_null() {
-            activate::<S>(e, t)
-        } else {
-            activate::<S>(e, S::add(t, residual))
+        let whole = g.cols - g.cols % S::LANES;
+        for r in 0..g.rows {
+            let (src, dst, res) = (g.src.add(r * g.lds), g.dst.add(r * g.ldd), e.residual.wrapping_add(r * e.ldr));
+            for i in (0..whole).step_by(S::LANES) {
+                let bias = if e.bias.is_null() { S::zero() } else { S::load(e.bias.add(i)) };
+                let residual = if e.residual.is_null() { S::zero() } else { S::load(res.add(i)) };
+                S::store(dst.add(i), finish_as::<S, ACT>(e, S::load(src.add(i)), bias, residual));
+            }
+            let n = g.cols - whole;
+            if n > 0 {
+                let bias = if e.bias.is_null() { S::zero() } else { S::load_n(e.bias.add(whole), n) };
+                let residual = if e.residual.is_null() { S::zero() } else { S::load_n(res.add(whole), n) };
+                S::store_n(dst.add(whole), finish_as::<S, ACT>(e, S::load_n(src.add(whole), n), bias, residual), n);
+            }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn finish_rows_of<S: Simd>(e: &Epilogue, src: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
-    unsafe {
-        for r in 0..rows {
-            let (src, dst, res) = (src.add(r * lds), dst.add(r * ldd), e.residual.wrapping_add(r * e.ldr));
-            let mut i = 0;
-            while i < cols {
-                let n = S::LANES.min(cols - i);
-                let load = |p: *const f32| if n == S::LANES { S::load(p.add(i)) } else { S::load_n(p.add(i), n) };
-                let bias = if e.bias.is_null() { S::zero() } else { load(e.bias) };
-                let residual = if e.residual.is_null() { S::zero() } else { load(res) };
-                let v = finish::<S>(e, load(src), bias, residual);
-                if n == S::LANES {
-                    S::store(dst.add(i), v)
-                } else {
-                    S::store_n(dst.add(i), v, n)
-                }
-                i += n;
-            }
-        }
-    }
+unsafe fn finish_rows_of<S: Simd>(e: &Epilogue, g: &Rows) {
+    unsafe { by_activation!(e, rows_as::<S>(e, g)) }
 }
 
 /// Applies `e` to the sums `src[rows, cols]` and stores the results; `src` may be `dst`.
@@ -247,24 +310,25 @@ unsafe fn finish_rows_of<S: Simd>(e: &Epilogue, src: *const f32, lds: usize, row
 /// # Safety
 /// All rows are valid at their strides; `e`'s tensors start at the block's first element.
 pub unsafe fn finish_rows(e: &Epilogue, src: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
+    let g = Rows { src, lds, rows, cols, dst, ldd };
     #[cfg(target_arch = "x86_64")]
     {
         use crate::matrix::simd::{Avx2, Avx512};
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn avx2(e: &Epilogue, src: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
-            unsafe { finish_rows_of::<Avx2>(e, src, lds, rows, cols, dst, ldd) }
+        unsafe fn avx2(e: &Epilogue, g: &Rows) {
+            unsafe { finish_rows_of::<Avx2>(e, g) }
         }
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn avx512(e: &Epilogue, src: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
-            unsafe { finish_rows_of::<Avx512>(e, src, lds, rows, cols, dst, ldd) }
+        unsafe fn avx512(e: &Epilogue, g: &Rows) {
+            unsafe { finish_rows_of::<Avx512>(e, g) }
         }
         // SAFETY: `tier` names only what the processor has.
         match tier() {
-            Tier::Avx512 => return unsafe { avx512(e, src, lds, rows, cols, dst, ldd) },
-            Tier::Avx2 => return unsafe { avx2(e, src, lds, rows, cols, dst, ldd) },
+            Tier::Avx512 => return unsafe { avx512(e, &g) },
+            Tier::Avx2 => return unsafe { avx2(e, &g) },
             Tier::Portable => {}
         }
     }
     // SAFETY: needs nothing beyond the target.
-    unsafe { finish_rows_of::<crate::matrix::simd::Portable>(e, src, lds, rows, cols, dst, ldd) }
+    unsafe { finish_rows_of::<crate::matrix::simd::Portable>(e, &g) }
 }
