@@ -234,6 +234,9 @@ fn single_op_cases() {
             if only.as_deref().is_some_and(|o| !o.split(',').any(|o| o == case.op)) {
                 continue;
             }
+            if std::env::var("GRAPHC_TRACE").is_ok() {
+                println!("{} {}", case.kind, case.id);
+            }
             let verdict = std::panic::catch_unwind(|| judge(&case, symbolic)).unwrap_or(Verdict::Failed("PANIC".into()));
             let slot = match &verdict {
                 Verdict::Passed => 0,

@@ -39,6 +39,9 @@ fn spatial(cx: &NodeCx, list: &[i64], nchw: bool, what: &str) -> Res<[i64; 2]> {
             cx.unimplemented(format!("Current implementation does not yet support {what} in the batch and depth dimensions."))
         );
     }
+    if let Some(v) = list.iter().find(|&&v| v > i64::from(i32::MAX)) {
+        return Err(cx.invalid(format!("Attr {what} has value {v} out of range for an int32")));
+    }
     if h < 1 || w < 1 {
         return Err(cx.invalid(format!("{what} must be positive, got {list:?}")));
     }

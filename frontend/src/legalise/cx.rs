@@ -291,6 +291,10 @@ impl NodeCx<'_, '_> {
         if let (Op::Reshape, Some(Known::Tensor(t)), Some(shape)) = (op, self.low.known(*xs.first()?), ty.const_shape()) {
             return t.reshaped(&shape).map(|t| vec![self.low.constant(t)]);
         }
+        // The interpreter visits each place of a window, padding too.
+        if matches!(op, Op::Pool2d | Op::Conv2d | Op::Depthwise | Op::ConvTranspose2d) {
+            return None;
+        }
         let small = |t: &Type| t.elements().as_const().is_some_and(|n| n <= FOLD_LIMIT);
         if !small(ty) || ty.const_shape().is_none() || xs.iter().any(|&x| !small(self.ty(x)) || self.low.known(x).is_none()) {
             return None;

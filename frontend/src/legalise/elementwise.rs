@@ -27,6 +27,11 @@ impl NodeCx<'_, '_> {
         self.mul(x, k)
     }
 
+    /// A complex number's conjugate; real numbers are their own.
+    pub fn conj(&mut self, x: V) -> Res<V> {
+        if self.elem(x).is_complex() { self.un(Op::Conj, x) } else { Ok(x) }
+    }
+
     /// `k - x`.
     fn minus(&mut self, k: f64, x: V) -> Res<V> {
         let k = self.like(k, x)?;
@@ -114,7 +119,8 @@ pub fn square(cx: Cx) -> Res {
 pub fn squared_difference(cx: Cx) -> Res {
     let (x, y) = (cx.x(0)?, cx.x(1)?);
     let d = cx.sub(x, y)?;
-    Ok(vec![cx.mul(d, d)?])
+    let c = cx.conj(d)?;
+    Ok(vec![cx.mul(d, c)?])
 }
 
 pub fn truncate_div(cx: Cx) -> Res {
@@ -264,13 +270,13 @@ pub fn tanh_grad(cx: Cx) -> Res {
 
 pub fn sqrt_grad(cx: Cx) -> Res {
     let (y, dy) = (cx.x(0)?, cx.x(1)?);
-    let h = cx.scale(dy, 0.5)?;
+    let (h, y) = (cx.scale(dy, 0.5)?, cx.conj(y)?);
     Ok(vec![cx.div(h, y)?])
 }
 
 pub fn rsqrt_grad(cx: Cx) -> Res {
     let (y, dy) = (cx.x(0)?, cx.x(1)?);
-    let g = cx.scale(dy, -0.5)?;
+    let (g, y) = (cx.scale(dy, -0.5)?, cx.conj(y)?);
     let s = cx.mul(y, y)?;
     let g = cx.mul(g, y)?;
     Ok(vec![cx.mul(g, s)?])
@@ -278,7 +284,7 @@ pub fn rsqrt_grad(cx: Cx) -> Res {
 
 pub fn reciprocal_grad(cx: Cx) -> Res {
     let (y, dy) = (cx.x(0)?, cx.x(1)?);
-    let n = cx.un(Op::Neg, dy)?;
+    let (n, y) = (cx.un(Op::Neg, dy)?, cx.conj(y)?);
     let g = cx.mul(n, y)?;
     Ok(vec![cx.mul(g, y)?])
 }
@@ -345,11 +351,25 @@ pub fn softsign_grad(cx: Cx) -> Res {
     Ok(vec![cx.div(dy, d)?])
 }
 
-/// A complex number's conjugate; real numbers are their own.
 pub fn conj(cx: Cx) -> Res {
     let x = cx.x(0)?;
-    if cx.elem(x).is_complex() {
-        return Err(cx.unimplemented("complex conjugates"));
-    }
-    Ok(vec![x])
+    Ok(vec![cx.conj(x)?])
+}
+
+/// Real and Imag; a real number is its own real part.
+pub fn part(cx: Cx, op: Op) -> Res {
+    let (x, elem) = (cx.x(0)?, cx.elem_attr("Tout")?);
+    let y = match (cx.elem(x).is_complex(), op) {
+        (true, _) => cx.un(op, x)?,
+        (false, Op::Imag) => cx.scale(x, 0.0)?,
+        (false, _) => x,
+    };
+    Ok(vec![cx.cast(y, elem)?])
+}
+
+/// The argument of complex numbers.
+pub fn angle(cx: Cx) -> Res {
+    let x = cx.x(0)?;
+    let (re, im) = (cx.un(Op::Real, x)?, cx.un(Op::Imag, x)?);
+    Ok(vec![cx.bin(Op::Atan2, im, re)?])
 }

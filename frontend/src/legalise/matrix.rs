@@ -49,9 +49,9 @@ pub fn batch_mat_mul(cx: Cx, broadcasts: bool) -> Res {
         (x, y) = (cx.cast(x, out)?, cx.cast(y, out)?);
     }
     let (ax, ay) = (cx.flag("adj_x")?, cx.flag("adj_y")?);
-    if (ax || ay) && cx.elem(x).is_complex() {
-        return Err(cx.unimplemented("adjoints of complex matrices"));
-    }
+    // The kernels transpose; an adjoint is conjugate too.
+    x = if ax { cx.conj(x)? } else { x };
+    y = if ay { cx.conj(y)? } else { y };
     let (xs, ys) = (cx.shape(x), cx.shape(y));
     let (rx, ry) = (xs.len(), ys.len());
     if rx < 2 || ry < 2 || !broadcasts && rx != ry {

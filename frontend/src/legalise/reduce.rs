@@ -18,7 +18,7 @@ fn reduced_axes(cx: &NodeCx, x: V) -> Res<Vec<usize>> {
 pub fn reduce(cx: Cx, kind: &str) -> Res {
     let x = cx.x(0)?;
     let (axes, keep) = (reduced_axes(cx, x)?, cx.flag("keep_dims")?);
-    if kind == "mean" && !cx.elem(x).is_float() {
+    if kind == "mean" && !cx.elem(x).is_float() && !cx.elem(x).is_complex() {
         return int_mean(cx, x, &axes, keep);
     }
     Ok(vec![cx.reduce(kind, x, &axes, keep)?])
@@ -40,10 +40,11 @@ fn int_mean(cx: Cx, x: V, axes: &[usize], keep: bool) -> Res {
 pub fn euclidean_norm(cx: Cx) -> Res {
     let x = cx.x(0)?;
     let (axes, keep) = (reduced_axes(cx, x)?, cx.flag("keep_dims")?);
-    if !cx.elem(x).is_float() {
+    if !cx.elem(x).is_float() && !cx.elem(x).is_complex() {
         return Err(cx.unimplemented(format!("the norm of {}", cx.elem(x))));
     }
-    let s = cx.mul(x, x)?;
+    let c = cx.conj(x)?;
+    let s = cx.mul(x, c)?;
     let s = cx.reduce("sum", s, &axes, keep)?;
     Ok(vec![cx.un(Op::Sqrt, s)?])
 }

@@ -288,10 +288,8 @@ fn check_permutation(cx: &NodeCx, perm: &[usize]) -> Res<()> {
 }
 
 pub fn conjugate_transpose(cx: Cx) -> Res {
-    if cx.elem(cx.x(0)?).is_complex() {
-        return Err(cx.unimplemented("complex conjugates"));
-    }
-    transpose(cx)
+    let y = transpose(cx)?;
+    y.into_iter().map(|v| cx.conj(v)).collect()
 }
 
 pub fn invert_permutation(cx: Cx) -> Res {

@@ -90,24 +90,13 @@ table! {
         "Assign" => Fn(|cx| state::assign_reference(cx, None));
     }
     Real {
-        "AssignAddVariableOp" => Fn(|cx| state::assign_variable(cx, Some(Op::Add)));
-        "AssignSubVariableOp" => Fn(|cx| state::assign_variable(cx, Some(Op::Sub)));
-        "AssignAdd" => Fn(|cx| state::assign_reference(cx, Some(Op::Add)));
-        "AssignSub" => Fn(|cx| state::assign_reference(cx, Some(Op::Sub)));
-        "ResourceScatterUpdate" => Fn(|cx| state::resource_scatter(cx, "set"));
-        "ResourceScatterAdd" => Fn(|cx| state::resource_scatter(cx, "add"));
-        "ResourceScatterSub" => Fn(|cx| state::resource_scatter(cx, "sub"));
         "ResourceScatterMin" => Fn(|cx| state::resource_scatter(cx, "min"));
         "ResourceScatterMax" => Fn(|cx| state::resource_scatter(cx, "max"));
-        "ResourceApplyGradientDescent" => Fn(state::apply_gradient_descent);
 
         "Abs" => Un(Op::Abs);
         "Floor" => Un(Op::Floor);
         "Ceil" => Un(Op::Ceil);
         "Round" | "Rint" => Un(Op::Round);
-        "Asin" => Un(Op::Asin);
-        "Acos" => Un(Op::Acos);
-        "Atan" => Un(Op::Atan);
         "Erf" => Un(Op::Erf);
         "Erfc" => Un(Op::Erfc);
         "Lgamma" => Un(Op::Lgamma);
@@ -141,13 +130,7 @@ table! {
         "Greater" => Bin(Op::Gt);
         "GreaterEqual" => Bin(Op::Ge);
         "ApproximateEqual" => Fn(el::approximate_equal);
-        "Xlog1py" => Fn(el::xlog1py);
 
-        "SigmoidGrad" => Fn(el::sigmoid_grad);
-        "TanhGrad" => Fn(el::tanh_grad);
-        "RsqrtGrad" => Fn(el::rsqrt_grad);
-        "ReciprocalGrad" | "InvGrad" => Fn(el::reciprocal_grad);
-        "SqrtGrad" => Fn(el::sqrt_grad);
         "ReluGrad" => Fn(el::relu_grad);
         "Relu6Grad" => Fn(el::relu6_grad);
         "LeakyReluGrad" => Fn(el::leaky_relu_grad);
@@ -156,15 +139,12 @@ table! {
         "SoftplusGrad" => Fn(el::softplus_grad);
         "SoftsignGrad" => Fn(el::softsign_grad);
         "L2Loss" => Fn(el::l2_loss);
-        "SquaredDifference" => Fn(el::squared_difference);
         "Bucketize" => Fn(shape::bucketize);
 
         "Max" => Fn(|cx| reduce::reduce(cx, "max"));
         "Min" => Fn(|cx| reduce::reduce(cx, "min"));
         "Any" => Fn(|cx| reduce::reduce(cx, "any"));
         "All" => Fn(|cx| reduce::reduce(cx, "all"));
-        "Mean" => Fn(|cx| reduce::reduce(cx, "mean"));
-        "EuclideanNorm" => Fn(reduce::euclidean_norm);
         "ArgMax" => Fn(|cx| reduce::arg_reduce(cx, "max"));
         "ArgMin" => Fn(|cx| reduce::arg_reduce(cx, "min"));
         "TopKV2" => Fn(|cx| reduce::top_k(cx, true));
@@ -201,7 +181,6 @@ table! {
         "UnsortedSegmentMin" => Fn(|cx| index::unsorted_segment(cx, "min"));
         "SegmentMax" => Fn(|cx| index::segment(cx, "max"));
         "SegmentMin" => Fn(|cx| index::segment(cx, "min"));
-        "SegmentMean" => Fn(|cx| index::segment(cx, "mean"));
         "DenseBincount" | "Bincount" => Fn(misc::bincount);
         "LowerBound" => Fn(|cx| misc::bound(cx, Op::Lt));
         "UpperBound" => Fn(|cx| misc::bound(cx, Op::Le));
@@ -239,6 +218,31 @@ table! {
         "Equal" => Fn(|cx| el::equality(cx, Op::Eq));
         "NotEqual" => Fn(|cx| el::equality(cx, Op::Ne));
         "ComplexAbs" => Un(Op::Abs);
+        "Complex" => Bin(Op::Complex);
+        "Real" => Fn(|cx| el::part(cx, Op::Real));
+        "Imag" => Fn(|cx| el::part(cx, Op::Imag));
+        "Angle" => Fn(el::angle);
+        "AssignAddVariableOp" => Fn(|cx| state::assign_variable(cx, Some(Op::Add)));
+        "AssignSubVariableOp" => Fn(|cx| state::assign_variable(cx, Some(Op::Sub)));
+        "AssignAdd" => Fn(|cx| state::assign_reference(cx, Some(Op::Add)));
+        "AssignSub" => Fn(|cx| state::assign_reference(cx, Some(Op::Sub)));
+        "ResourceScatterUpdate" => Fn(|cx| state::resource_scatter(cx, "set"));
+        "ResourceScatterAdd" => Fn(|cx| state::resource_scatter(cx, "add"));
+        "ResourceScatterSub" => Fn(|cx| state::resource_scatter(cx, "sub"));
+        "ResourceApplyGradientDescent" => Fn(state::apply_gradient_descent);
+        "Asin" => Un(Op::Asin);
+        "Acos" => Un(Op::Acos);
+        "Atan" => Un(Op::Atan);
+        "Xlog1py" => Fn(el::xlog1py);
+        "SigmoidGrad" => Fn(el::sigmoid_grad);
+        "TanhGrad" => Fn(el::tanh_grad);
+        "RsqrtGrad" => Fn(el::rsqrt_grad);
+        "ReciprocalGrad" | "InvGrad" => Fn(el::reciprocal_grad);
+        "SqrtGrad" => Fn(el::sqrt_grad);
+        "SquaredDifference" => Fn(el::squared_difference);
+        "Mean" => Fn(|cx| reduce::reduce(cx, "mean"));
+        "EuclideanNorm" => Fn(reduce::euclidean_norm);
+        "SegmentMean" => Fn(|cx| index::segment(cx, "mean"));
         "Cast" => Fn(el::cast);
         "Square" => Fn(el::square);
         "Reciprocal" | "Inv" => Fn(el::reciprocal);
