@@ -52,6 +52,8 @@ impl Profile {
                 let (kernel, flop) = match &step.kind {
                     StepKind::Kernel { symbol, args } => ((*symbol).trim_start_matches("gc_").to_owned(), flop(symbol, args, &of)),
                     StepKind::Loop { id, .. } => (plan.loops[id.index()].name.clone(), 0.0),
+                    // Never launched.
+                    _ => (String::new(), 0.0),
                 };
                 Launch { kernel, node: step.loc.name().to_owned(), flop, best: Duration::MAX }
             })

@@ -114,16 +114,27 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub enum StepKind {
     /// A kernel of the library: its symbol, and its arguments by field name; what is absent is zero.
-    Kernel { symbol: &'static str, args: Vec<(&'static str, Arg)> },
+    Kernel {
+        symbol: &'static str,
+        args: Vec<(&'static str, Arg)>,
+    },
     /// A fused loop over the given inputs and outputs.
-    Loop { id: LoopId, inputs: Vec<Buf>, outputs: Vec<Buf> },
+    Loop {
+        id: LoopId,
+        inputs: Vec<Buf>,
+        outputs: Vec<Buf>,
+    },
     /// The steps up to `Else` run where the bool in `cond` is true, those from there to `EndIf` where it is false.
-    If { cond: Buf },
+    If {
+        cond: Buf,
+    },
     Else,
     EndIf,
     /// The steps up to `EndWhile` run again and again, until `Test` finds the bool in `cond` false and goes on behind `EndWhile`.
     While,
-    Test { cond: Buf },
+    Test {
+        cond: Buf,
+    },
     EndWhile,
 }
 

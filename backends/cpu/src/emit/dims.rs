@@ -18,9 +18,26 @@ pub struct DimCode<'a> {
     atoms: HashMap<Atom, Value>,
 }
 
+/// What was computed up to a point of the code.
+#[derive(Clone)]
+pub struct Computed {
+    dims: HashMap<Dim, Value>,
+    atoms: HashMap<Atom, Value>,
+}
+
 impl<'a> DimCode<'a> {
     pub fn new(syms: &'a [Sym], base: Value) -> DimCode<'a> {
         DimCode { syms, base, dims: HashMap::new(), atoms: HashMap::new() }
+    }
+
+    /// What is known here, for [`DimCode::restore`].
+    pub fn computed(&self) -> Computed {
+        Computed { dims: self.dims.clone(), atoms: self.atoms.clone() }
+    }
+
+    /// Forgets what was computed since, in blocks that do not dominate what comes now.
+    pub fn restore(&mut self, c: Computed) {
+        (self.dims, self.atoms) = (c.dims, c.atoms);
     }
 
     /// The value of `d`; arithmetic wraps, and a quotient by zero is zero.

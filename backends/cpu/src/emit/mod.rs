@@ -3,6 +3,7 @@
 //! The function of a plan has the signature [`graphc_abi::Entry`]. It stores each launch's arguments word by word into the stack and
 //! calls the kernel or the loop; sizes are computed from the symbols once.
 
+mod control;
 mod dims;
 mod schedule;
 

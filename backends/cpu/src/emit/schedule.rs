@@ -1,5 +1,6 @@
 //! The function of a plan: one launch after another.
 
+use super::control::Open;
 use super::dims::DimCode;
 use super::{EmitOptions, codegen, status_signature};
 use crate::error::CompileError;
@@ -19,7 +20,7 @@ use std::mem::offset_of;
 
 /// What a word of an argument block holds.
 #[derive(Clone, Debug, PartialEq)]
-enum Word {
+pub(super) enum Word {
     Int(Dim),
     /// Bits of a real number.
     Real(u64),
@@ -28,7 +29,7 @@ enum Word {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Base {
+pub(super) enum Base {
     Arena,
     Weights,
     Input(usize),
@@ -37,32 +38,35 @@ enum Base {
 }
 
 /// An argument block on the stack. Kernels do not change it, so what it holds is known and only what differs is stored.
-struct ArgBlock {
-    slot: StackSlot,
-    holds: Vec<Option<Word>>,
+#[derive(Clone)]
+pub(super) struct ArgBlock {
+    pub(super) slot: StackSlot,
+    pub(super) holds: Vec<Option<Word>>,
 }
 
-struct Schedule<'a, 'f, M: Module> {
+pub(super) struct Schedule<'a, 'f, M: Module> {
     module: &'a mut M,
-    b: FunctionBuilder<'f>,
+    pub(super) b: FunctionBuilder<'f>,
     plan: &'a Plan,
     weights: &'a Weights,
-    dims: DimCode<'a>,
-    ctx: Value,
+    pub(super) dims: DimCode<'a>,
+    pub(super) ctx: Value,
     /// Parameters: inputs, outputs, arena, weights, vars.
     params: [Value; 5],
-    bases: HashMap<Base, Value>,
-    blocks: HashMap<String, ArgBlock>,
+    pub(super) bases: HashMap<Base, Value>,
+    pub(super) blocks: HashMap<String, ArgBlock>,
     kernels: HashMap<&'static str, FuncRef>,
     loops: HashMap<LoopId, FuncRef>,
     loop_ids: &'a [FuncId],
     /// Takes the launch's number and its status, and returns.
-    fail: Block,
-    hooks: Option<Hooks>,
+    pub(super) fail: Block,
+    pub(super) hooks: Option<Hooks>,
+    /// Branches and loops around the code at hand.
+    pub(super) open: Vec<Open>,
 }
 
 /// Checks before and after launches.
-struct Hooks {
+pub(super) struct Hooks {
     /// True where the run can be cancelled or is traced.
     watched: Value,
     traced: Value,
@@ -115,6 +119,7 @@ pub fn define<M: Module>(
         loop_ids,
         fail,
         hooks,
+        open: Vec::new(),
     };
     for i in 0..plan.steps.len() {
         s.step(i)?;
@@ -214,8 +219,14 @@ impl<M: Module> Schedule<'_, '_, M> {
     fn step(&mut self, i: usize) -> Result<(), CompileError> {
         let step = &self.plan.steps[i];
         let (callee, operands) = match &step.kind {
-            StepKind::Kernel { symbol, args } => (self.kernel(symbol)?, vec![self.kernel_args(symbol, args)?]),
+            StepKind::Kernel { symbol, args } => {
+                if self.copies_itself(symbol, args)? {
+                    return Ok(());
+                }
+                (self.kernel(symbol)?, vec![self.kernel_args(symbol, args)?])
+            }
             StepKind::Loop { id, inputs, outputs } => (self.loop_ref(*id)?, self.loop_args(*id, inputs, outputs)?),
+            kind => return self.control(kind, i),
         };
         let number = self.b.ins().iconst(I64, i as i64);
         let guard = self.not_empty(i)?;
@@ -251,6 +262,24 @@ impl<M: Module> Schedule<'_, '_, M> {
                 Ok(Some(self.b.ins().icmp(IntCC::SignedGreaterThan, n, zero)))
             }
         }
+    }
+
+    /// True for a copy whose source and target were given one place.
+    fn copies_itself(&self, symbol: &str, args: &[(&'static str, Arg)]) -> Result<bool, CompileError> {
+        if symbol != "gc_copy_strided" {
+            return Ok(false);
+        }
+        let arg = |name: &str| args.iter().find(|(n, _)| *n == name).map(|(_, a)| a);
+        let at = |name: &str| match arg(name) {
+            Some(Arg::Buf { buf, offset }) => self.address(*buf, offset).map(Some),
+            _ => Ok(None),
+        };
+        let walks = |names: [&str; 8], offset: &str| {
+            let names: Vec<&str> = names.into_iter().chain([offset]).collect();
+            names.into_iter().map(|n| arg(n).cloned()).collect::<Vec<_>>()
+        };
+        let alike = walks(crate::lower::kernel::S, "x_offset") == walks(crate::lower::kernel::T, "y_offset");
+        Ok(alike && at("x")? == at("y")?)
     }
 
     fn hook(&mut self, number: Value, end: bool) {
@@ -329,25 +358,35 @@ impl<M: Module> Schedule<'_, '_, M> {
             if holds.as_ref() == Some(word) {
                 continue;
             }
-            let v = match word {
-                Word::Int(d) => self.dims.value(&mut self.b, d)?,
-                Word::Real(bits) => self.b.ins().iconst(I64, *bits as i64),
-                Word::Address(base, offset) => {
-                    let base = self.base(*base);
-                    if offset.is_zero() {
-                        base
-                    } else {
-                        let offset = self.dims.value(&mut self.b, offset)?;
-                        self.b.ins().iadd(base, offset)
-                    }
-                }
-            };
+            let v = self.word(word)?;
             self.b.ins().stack_store(I64, v, block.slot, (i * 8) as i32);
             *holds = Some(word.clone());
         }
         let at = self.b.ins().stack_addr(I64, block.slot, 0);
         self.blocks.insert(name.to_owned(), block);
         Ok(at)
+    }
+
+    fn word(&mut self, word: &Word) -> Result<Value, CompileError> {
+        Ok(match word {
+            Word::Int(d) => self.dims.value(&mut self.b, d)?,
+            Word::Real(bits) => self.b.ins().iconst(I64, *bits as i64),
+            Word::Address(base, offset) => {
+                let base = self.base(*base);
+                if offset.is_zero() {
+                    base
+                } else {
+                    let offset = self.dims.value(&mut self.b, offset)?;
+                    self.b.ins().iadd(base, offset)
+                }
+            }
+        })
+    }
+
+    /// The address of the first element of `buf`.
+    pub(super) fn start_of(&mut self, buf: Buf) -> Result<Value, CompileError> {
+        let at = self.address(buf, &Dim::ZERO)?;
+        self.word(&at)
     }
 
     /// The address of element `offset` of `buf`.

@@ -4,7 +4,7 @@ use super::kernel::{A, B, D, Kernel, elem_code};
 use super::layout::Layout;
 use super::{Fail, Lowering};
 use graphc_abi::args::data::scatter;
-use graphc_ir::{Dim, InstData, Op, Tensor, Value};
+use graphc_ir::{Dim, InstData, Op, Region, Tensor, Value};
 use graphc_passes::plan::Place;
 
 impl Lowering<'_> {
@@ -35,11 +35,14 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Finds concatenations whose operands can be computed in place, outer ones first.
-    pub(super) fn plan_concats(&mut self) {
+    /// Finds concatenations of a region whose operands can be computed in place, outer ones first.
+    pub(super) fn plan_concats(&mut self, r: Region) {
         let func = self.func;
+        if !func.region(r).insts.iter().any(|&i| func.inst(i).op == Op::Concat) {
+            return;
+        }
         let uses = func.use_counts();
-        for &i in func.region(func.body).insts.iter().rev() {
+        for &i in func.region(r).insts.iter().rev() {
             let d = func.inst(i);
             let (Op::Concat, Some(&result)) = (d.op, d.results.first()) else { continue };
             let strided =

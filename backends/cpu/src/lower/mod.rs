@@ -4,17 +4,18 @@
 //! of the same buffer, and are copied where a consumer cannot walk them. Everything else becomes launches over new buffers, which
 //! `memory::place` puts into the arena afterwards.
 
+mod control;
 mod conv;
 mod data;
 mod elementwise;
-mod kernel;
+pub(crate) mod kernel;
 pub mod layout;
 pub mod legalise;
 mod matrix;
 mod rows;
 
 use crate::error::{CompileError, Unsupported};
-use graphc_ir::{Def, Dim, Func, Inst, InstData, Loc, Module, Op, Sym, Tensor, Type, Value};
+use graphc_ir::{Def, Dim, Func, Inst, InstData, Loc, Module, Op, Region, Sym, Tensor, Type, Value};
 use graphc_passes::plan::{Buf, ConstId, ConstLayout, Place, Plan, Port, Step, StepKind};
 use graphc_passes::target::Target;
 use layout::Layout;
@@ -36,9 +37,12 @@ pub(crate) struct Lowering<'a> {
     /// Where concatenations lie whose parts are written straight into them, and where those parts are to go.
     concats: HashMap<Value, Layout>,
     parts: HashMap<Value, Layout>,
+    /// Copies that were made inside a branch or loop of values from outside, and where those lay before.
+    moved: Vec<(Value, Layout)>,
+    unsupported: Vec<Unsupported>,
 }
 
-/// Lowers `func` of `module`, which must hold no calls and no control flow, to a plan with all buffers placed.
+/// Lowers `func` of `module`, which must hold no calls, to a plan with all buffers placed.
 ///
 /// # Errors
 /// `Unsupported` lists every instruction that has no lowering.
@@ -55,16 +59,12 @@ pub fn lower(module: &Module, func: &Func, target: &dyn Target) -> Result<Plan, 
         consts: HashMap::new(),
         concats: HashMap::new(),
         parts: HashMap::new(),
+        moved: Vec::new(),
+        unsupported: Vec::new(),
     };
     cx.signature();
-    cx.plan_concats();
-    let mut unsupported = Vec::new();
-    for &inst in &func.region(func.body).insts {
-        if let Err(why) = cx.inst(inst) {
-            unsupported.push(cx.unsupported(inst, why));
-            cx.stand_in(inst);
-        }
-    }
+    cx.region(func.body);
+    let mut unsupported = std::mem::take(&mut cx.unsupported);
     if unsupported.is_empty() {
         unsupported.extend(cx.odd_results());
     }
@@ -81,6 +81,18 @@ pub fn lower(module: &Module, func: &Func, target: &dyn Target) -> Result<Plan, 
 }
 
 impl<'a> Lowering<'a> {
+    /// The instructions of one region, in order.
+    fn region(&mut self, r: Region) {
+        self.plan_concats(r);
+        for &inst in &self.func.region(r).insts {
+            if let Err(why) = self.inst(inst) {
+                let report = self.unsupported(inst, why);
+                self.unsupported.push(report);
+                self.stand_in(inst);
+            }
+        }
+    }
+
     /// Symbols, inputs and outputs, and which values go straight to an output.
     fn signature(&mut self) {
         let func = self.func;
@@ -227,7 +239,9 @@ impl<'a> Lowering<'a> {
             Op::Attention => self.attention(d),
             Op::VarRead => self.var_read(d),
             Op::VarAssign => self.var_assign(d),
-            Op::Call | Op::If | Op::While => Err("calls and control flow must be resolved before lowering".into()),
+            Op::If => self.branch(d),
+            Op::While => self.repeat(d),
+            Op::Call => Err("calls must be resolved before lowering".into()),
             _ => Err("no lowering".into()),
         }
     }
@@ -278,6 +292,7 @@ impl<'a> Lowering<'a> {
         };
         self.copy(&l, &out, &loc)?;
         self.layouts[v.index()] = Some(out.clone());
+        self.moved.push((v, l));
         Ok(out)
     }
 
