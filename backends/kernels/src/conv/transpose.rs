@@ -16,6 +16,8 @@ use graphc_abi::{Ctx, SCRATCH_BYTES, Status};
 /// Bytes of a block's pointers and of its sums.
 const TABLE_BYTES: usize = 192 << 10;
 const SUMS_BYTES: usize = 256 << 10;
+/// Columns up to which pixels are brought together for the epilogue.
+const DENSE_COLS: usize = 8;
 
 struct Transposed {
     x: *const f32,
@@ -185,28 +187,33 @@ impl Transposed {
         let line = self.input[1] * self.in_c;
         let mut row = first;
         for (_, rows) in row_tiles(count, max_rows) {
-            for i in 0..rows {
-                let (image, oy, ox) = self.position(phase, row);
+            // Walks the tile's pixels along each line that it touches, where a tap's pixels of the input are neighbours.
+            let mut i = 0;
+            while i < rows {
+                let (image, oy, ox) = self.position(phase, row + i);
+                let run = (phase.count[1] - ox).min(rows - i);
                 let base = self.x.wrapping_add(image * self.input[0] * line);
-                let oy = phase.first[0] + oy * self.stride[0] + self.pad[0];
-                let ox = phase.first[1] + ox * self.stride[1] + self.pad[1];
+                let oy = (phase.first[0] + oy * self.stride[0] + self.pad[0]) as isize;
+                let ox = (phase.first[1] + ox * self.stride[1] + self.pad[1]) as isize;
                 let mut tap = 0;
                 for ky in (0..self.k[0]).filter(|ky| ky * self.dil[0] % self.stride[0] == phase.residue[0]) {
-                    let y = oy.wrapping_sub(ky * self.dil[0]);
-                    let y = if y > oy { usize::MAX } else { y / self.stride[0] };
+                    // Multiples of the stride: pixel and tap are of one residue.
+                    let y = ((oy - (ky * self.dil[0]) as isize) / self.stride[0] as isize) as usize;
                     for kx in (0..self.k[1]).filter(|kx| kx * self.dil[1] % self.stride[1] == phase.residue[1]) {
-                        let x = ox.wrapping_sub(kx * self.dil[1]);
-                        let x = if x > ox { usize::MAX } else { x / self.stride[1] };
-                        let inside = y < self.input[0] && x < self.input[1];
-                        // SAFETY: one of `rows * taps` pointers of the tile.
-                        unsafe {
-                            *table.add(tap * rows + i) = if inside { base.wrapping_add(y * line + x * self.in_c) } else { zeros }
-                        };
+                        let x0 = (ox - (kx * self.dil[1]) as isize) / self.stride[1] as isize;
+                        for j in 0..run {
+                            let x = (x0 + j as isize) as usize;
+                            let inside = y < self.input[0] && x < self.input[1];
+                            let pixel = if inside { base.wrapping_add(y * line + x * self.in_c) } else { zeros };
+                            // SAFETY: one of `rows * taps` pointers of the tile.
+                            unsafe { *table.add(tap * rows + i + j) = pixel };
+                        }
                         tap += 1;
                     }
                 }
-                row += 1;
+                i += run;
             }
+            row += rows;
             table = table.wrapping_add(rows * phase.taps);
         }
     }
@@ -223,9 +230,44 @@ impl Transposed {
             let pixel = (image * self.output[0] + oy) * self.output[1] + ox;
             let epilogue = Epilogue { ldr: self.out_c * self.stride[1], ..self.epilogue.at(pixel, col) };
             let dst = self.y.wrapping_add(pixel * self.out_c + col);
+            let ldd = self.out_c * self.stride[1];
             // SAFETY: pixels of one output line, `stride` apart.
-            unsafe { finish_rows(&epilogue, sums.add(done * lds), lds, run, cols, dst, self.out_c * self.stride[1]) };
+            unsafe {
+                let sums = sums.add(done * lds);
+                if cols <= DENSE_COLS && epilogue.residual.is_null() {
+                    place_dense(&epilogue, sums, lds, run, cols, dst, ldd);
+                } else {
+                    finish_rows(&epilogue, sums, lds, run, cols, dst, ldd);
+                }
+            }
             done += run;
+        }
+    }
+}
+
+/// As [`finish_rows`] without a residual and with few columns: several rows share a vector on their way through the epilogue.
+unsafe fn place_dense(e: &Epilogue, sums: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
+    const ROWS: usize = 32;
+    let mut dense = [0f32; ROWS * DENSE_COLS];
+    let after_bias = Epilogue { bias: core::ptr::null(), ..*e };
+    for first in (0..rows).step_by(ROWS) {
+        let count = ROWS.min(rows - first);
+        let dense = &mut dense[..count * cols];
+        // SAFETY: rows of the caller's block, and the dense copy of them.
+        unsafe {
+            for (i, row) in dense.chunks_exact_mut(cols).enumerate() {
+                for (j, x) in row.iter_mut().enumerate() {
+                    let bias = if e.bias.is_null() { 0.0 } else { *e.bias.add(j) };
+                    *x = *sums.add((first + i) * lds + j) + bias;
+                }
+            }
+            let p = dense.as_mut_ptr();
+            finish_rows(&after_bias, p, 0, 1, count * cols, p, 0);
+            for (i, row) in dense.chunks_exact(cols).enumerate() {
+                for (j, x) in row.iter().enumerate() {
+                    *dst.add((first + i) * ldd + j) = *x;
+                }
+            }
         }
     }
 }
