@@ -79,6 +79,24 @@ impl Elem {
         matches!(self, Elem::U4 | Elem::U8 | Elem::U16 | Elem::U32 | Elem::U64)
     }
 
+    /// The type of the parts of a complex number; other types are their own.
+    pub fn part(self) -> Elem {
+        match self {
+            Elem::C64 => Elem::F32,
+            Elem::C128 => Elem::F64,
+            e => e,
+        }
+    }
+
+    /// The type of complex numbers with parts of this type, f32 or f64; other types are their own.
+    pub fn complex(self) -> Elem {
+        match self {
+            Elem::F32 => Elem::C64,
+            Elem::F64 => Elem::C128,
+            e => e,
+        }
+    }
+
     pub fn is_complex(self) -> bool {
         matches!(self, Elem::C64 | Elem::C128)
     }

@@ -20,12 +20,14 @@ pub fn first(x: &[&Type], _: &Attrs) -> Types {
     Ok(vec![x[0].clone()])
 }
 
-pub fn abs(x: &[&Type], _: &Attrs) -> Types {
-    Ok(vec![x[0].with_elem(match x[0].elem {
-        Elem::C64 => Elem::F32,
-        Elem::C128 => Elem::F64,
-        e => e,
-    })])
+/// A part or the modulus of complex numbers, which is real; other types are their own.
+pub fn part(x: &[&Type], _: &Attrs) -> Types {
+    Ok(vec![x[0].with_elem(x[0].elem.part())])
+}
+
+/// Complex numbers of their parts.
+pub fn complex(x: &[&Type], a: &Attrs) -> Types {
+    Ok(broadcast(x, a)?.into_iter().map(|t| t.with_elem(t.elem.complex())).collect())
 }
 
 pub fn to_bool(x: &[&Type], _: &Attrs) -> Types {

@@ -115,7 +115,7 @@ ops! {
 
     // Elementwise, one operand.
     Neg "neg" (1, 1) NONE, Pure, Exact, infer::same, El(|t, x, _| t.un(Un::Neg, x[0])), "-x; integers wrap.";
-    Abs "abs" (1, 1) NONE, Pure, Exact, infer::abs, El(|t, x, _| t.un(Un::Abs, x[0])), "Absolute value; of a complex number its modulus.";
+    Abs "abs" (1, 1) NONE, Pure, Exact, infer::part, El(|t, x, _| t.un(Un::Abs, x[0])), "Absolute value; of a complex number its modulus.";
     Sign "sign" (1, 1) NONE, Pure, Exact, infer::same, El(|t, x, _| t.un(Un::Sign, x[0])), "-1, 0 or 1; NaN stays NaN.";
     Not "not" (1, 1) NONE, Pure, Exact, infer::same, El(|t, x, _| t.un(Un::Not, x[0])), "Logical for bool, bitwise for integers.";
     Sqrt "sqrt" (1, 1) NONE, Pure, Ulps(1), infer::same, El(|t, x, _| t.un(Un::Sqrt, x[0])), "Square root.";
@@ -148,6 +148,9 @@ ops! {
     IsNan "is_nan" (1, 1) NONE, Pure, Exact, infer::to_bool, El(|t, x, _| t.un(Un::IsNan, x[0])), "True for NaN.";
     IsInf "is_inf" (1, 1) NONE, Pure, Exact, infer::to_bool, El(|t, x, _| t.un(Un::IsInf, x[0])), "True for an infinity.";
     IsFinite "is_finite" (1, 1) NONE, Pure, Exact, infer::to_bool, El(|t, x, _| t.un(Un::IsFinite, x[0])), "False for infinities and NaN.";
+    Real "real" (1, 1) NONE, Pure, Exact, infer::part, El(|t, x, _| t.un(Un::Real, x[0])), "Real part of a complex number.";
+    Imag "imag" (1, 1) NONE, Pure, Exact, infer::part, El(|t, x, _| t.un(Un::Imag, x[0])), "Imaginary part of a complex number.";
+    Conj "conj" (1, 1) NONE, Pure, Exact, infer::same, El(|t, x, _| t.un(Un::Conj, x[0])), "Complex conjugate.";
     Cast "cast" (1, 1) &[req("elem", A::Elem)], Pure, Exact, infer::cast, El(|t, x, a| { let e = a.elem("elem").unwrap_or(t.elem(x[0])); t.cast(x[0], e) }),
         "Conversion by value; float to integer truncates.";
     Relu "relu" (1, 1) NONE, Pure, Exact, infer::same, El(|t, x, _| { let z = t.constant(0.0, x[0]); t.bin(Bin::Max, x[0], z) }), "max(x, 0); NaN stays NaN.";
@@ -181,6 +184,7 @@ ops! {
     Mod "mod" (2, 2) NONE, Pure, Exact, infer::broadcast, El(|t, x, _| t.bin(Bin::Mod, x[0], x[1])), "Remainder with the sign of y.";
     Pow "pow" (2, 2) NONE, Pure, Ulps(16), infer::broadcast, El(|t, x, _| t.bin(Bin::Pow, x[0], x[1])), "x to the y.";
     Atan2 "atan2" (2, 2) NONE, Pure, Ulps(8), infer::broadcast, El(|t, x, _| t.bin(Bin::Atan2, x[0], x[1])), "Angle of the point (y, x).";
+    Complex "complex" (2, 2) NONE, Pure, Exact, infer::complex, El(|t, x, _| t.bin(Bin::Complex, x[0], x[1])), "The complex number x + iy.";
     Max "max" (2, 2) NONE, Pure, Exact, infer::broadcast, El(|t, x, _| t.bin(Bin::Max, x[0], x[1])), "The greater; NaN if either is NaN.";
     Min "min" (2, 2) NONE, Pure, Exact, infer::broadcast, El(|t, x, _| t.bin(Bin::Min, x[0], x[1])), "The lesser; NaN if either is NaN.";
     And "and" (2, 2) NONE, Pure, Exact, infer::broadcast, El(|t, x, _| t.bin(Bin::And, x[0], x[1])), "Logical for bool, bitwise for integers.";

@@ -14,7 +14,8 @@ impl T {
     }
 }
 
-/// One-operand scalar operations. Arguments and result have one type, except the tests, which give bool.
+/// One-operand scalar operations. Arguments and result have one type, except the tests, which give bool, and the parts and the modulus of
+/// a complex number, which are real.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Un {
     /// Integers wrap.
@@ -54,9 +55,14 @@ pub enum Un {
     IsNan,
     IsInf,
     IsFinite,
+    /// Parts of a complex number.
+    Real,
+    Imag,
+    /// Of complex numbers only.
+    Conj,
 }
 
-/// Two-operand scalar operations on arguments of one type.
+/// Two-operand scalar operations on arguments of one type; the result has it too, except that of `Complex`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Bin {
     /// Integers wrap, here and in `Sub` and `Mul`.
@@ -85,6 +91,8 @@ pub enum Bin {
     Shl,
     /// Arithmetic for signed integers; a shift by at least the width gives 0 or -1.
     Shr,
+    /// The complex number of a real and an imaginary part, f32 or f64.
+    Complex,
 }
 
 /// Comparisons; the result is bool. All but `Ne` are false for NaN.
@@ -114,7 +122,7 @@ pub enum Entry {
     /// `Select(c, a, b)`: `a` where `c`, else `b`. Both are evaluated.
     Select(T, T, T),
     /// Conversion by value as TensorFlow's Cast does it: float to integer truncates, NaN and overflow give the least value; to bool
-    /// is "not zero".
+    /// is "not zero", and a complex number to another type its real part.
     Cast(T),
     /// `Fma(a, b, c)`: `a*b + c`, rounded once or twice, whichever is faster.
     Fma(T, T, T),
@@ -184,15 +192,17 @@ impl Tape {
     pub fn un(&mut self, op: Un, x: T) -> T {
         let elem = match (op, self.elem(x)) {
             (Un::IsNan | Un::IsInf | Un::IsFinite, _) => Elem::Bool,
-            (Un::Abs, Elem::C64) => Elem::F32,
-            (Un::Abs, Elem::C128) => Elem::F64,
+            (Un::Abs | Un::Real | Un::Imag, elem) => elem.part(),
             (_, elem) => elem,
         };
         self.push(Entry::Un(op, x), elem)
     }
 
     pub fn bin(&mut self, op: Bin, x: T, y: T) -> T {
-        let elem = self.elem(x);
+        let elem = match (op, self.elem(x)) {
+            (Bin::Complex, elem) => elem.complex(),
+            (_, elem) => elem,
+        };
         self.push(Entry::Bin(op, x, y), elem)
     }
 

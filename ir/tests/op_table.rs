@@ -117,7 +117,11 @@ fn elementwise_ops() {
 fn elementwise_ops_on_symbols() {
     let (n, m) = (Dim::sym(Sym::new("n")), Dim::sym(Sym::new("m")));
     for def in DEFS.iter().filter(|d| d.op.is_elementwise()) {
-        let elem = if matches!(def.op, Op::And | Op::Or | Op::Xor | Op::Not | Op::Shl | Op::Shr) { Elem::I32 } else { Elem::F32 };
+        let elem = match def.op {
+            Op::And | Op::Or | Op::Xor | Op::Not | Op::Shl | Op::Shr => Elem::I32,
+            Op::Real | Op::Imag | Op::Conj => Elem::C64,
+            _ => Elem::F32,
+        };
         let elems = if def.op == Op::Select { vec![Elem::Bool, elem, elem] } else { vec![elem; def.operands.0] };
         let shapes = [vec![n.clone(), m.clone()], vec![m.clone()], vec![n.clone(), Dim::ONE]];
         let types: Vec<Type> = elems.iter().zip(shapes).map(|(&e, s)| Type::new(e, s)).collect();
@@ -201,6 +205,18 @@ fn structured_samples() -> Vec<(Op, Attrs, Vec<Tensor>)> {
         out.push((Op::Gather, a().with("axis", Attr::Int(0)), vec![x.clone(), ints(&[], &[1])]));
         out.push((Op::Concat, a().with("axis", Attr::Int(0)), vec![x.clone(), x.clone()]));
         out.push((Op::Const, a().with("value", x), vec![]));
+    }
+    for elem in [Elem::C64, Elem::C128] {
+        for kind in ["sum", "mean", "prod"] {
+            out.push((Op::Reduce, a().with("kind", kind).with("axes", list(&[1])), vec![sample(elem, &[2, 3])]));
+        }
+        for kind in ["sum", "prod"] {
+            out.push((Op::Cumulative, a().with("kind", kind).with("axis", Attr::Int(1)), vec![sample(elem, &[2, 3])]));
+        }
+        let inputs = vec![sample(elem, &[3, 2]), ints(&[2, 1], &[2, 2]), sample(elem, &[2, 2])];
+        out.push((Op::ScatterNd, a().with("kind", "add"), inputs));
+        let product = a().with("lhs", list(&[1])).with("rhs", list(&[0]));
+        out.push((Op::Contract, product, vec![sample(elem, &[2, 3]), sample(elem, &[3, 4])]));
     }
     for kind in ["any", "all"] {
         out.push((Op::Reduce, a().with("kind", kind).with("axes", list(&[1])), vec![sample(Elem::Bool, &[2, 3])]));

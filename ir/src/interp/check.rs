@@ -1,6 +1,6 @@
 //! Which scalar operations have a meaning for which element types.
 
-use super::scalar;
+use super::{complex, scalar};
 use crate::elem::Elem;
 use crate::tape::{Bin, Cmp, Entry, Tape, Un};
 
@@ -39,7 +39,7 @@ fn un(op: Un, elem: Elem) -> bool {
     match elem {
         Elem::Bool => op == Un::Not,
         e if e.is_int() => scalar::un_int(op, e, 0).is_some(),
-        e if e.is_complex() => op == Un::Abs || scalar::un_complex(op).is_some(),
+        e if e.is_complex() => complex::part(op).is_some() || complex::un(op).is_some(),
         e if e.is_float() => scalar::un_real(op).is_some() || scalar::test_real(op).is_some(),
         _ => false,
     }
@@ -49,7 +49,8 @@ fn bin(op: Bin, elem: Elem) -> bool {
     match elem {
         Elem::Bool => scalar::bin_bool(op, true, true).is_some(),
         e if e.is_int() => scalar::bin_int(op, e, 1, 1).is_ok(),
-        e if e.is_complex() => scalar::bin_complex(op, 1.0.into(), 1.0.into()).is_some(),
+        e if e.is_complex() => complex::bin(op, 1.0.into(), 1.0.into()).is_some(),
+        Elem::F32 | Elem::F64 if op == Bin::Complex => true,
         e if e.is_float() => scalar::bin_real(op, e, 1.0, 1.0).is_some(),
         _ => false,
     }

@@ -4,6 +4,7 @@
 
 mod array;
 mod check;
+mod complex;
 mod error;
 mod float8;
 mod matrix;

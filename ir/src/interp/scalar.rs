@@ -1,6 +1,6 @@
 //! The scalar operations of the tape on the interpreter's wide numbers.
 
-use super::array::{C, int_bits, round, widen, wrap};
+use super::array::{int_bits, round, widen, wrap};
 use super::error::{EvalError, EvalErrorKind};
 use crate::elem::Elem;
 use crate::tape::{Bin, Cmp, Un};
@@ -36,7 +36,7 @@ pub fn un_real(op: Un) -> Option<fn(f64) -> f64> {
         Un::Erfc => libm::erfc,
         Un::Lgamma => libm::lgamma,
         Un::Digamma => digamma,
-        Un::Not | Un::IsNan | Un::IsInf | Un::IsFinite => return None,
+        Un::Not | Un::IsNan | Un::IsInf | Un::IsFinite | Un::Real | Un::Imag | Un::Conj => return None,
     })
 }
 
@@ -48,31 +48,6 @@ pub fn test_real(op: Un) -> Option<fn(f64) -> bool> {
         Un::IsFinite => Some(f64::is_finite),
         _ => None,
     }
-}
-
-pub fn un_complex(op: Un) -> Option<fn(C) -> C> {
-    Some(match op {
-        Un::Neg => |x| -x,
-        Un::Sign => |x| if x.norm() == 0.0 { C::new(0.0, 0.0) } else { x / x.norm() },
-        Un::Sqrt => |x| x.sqrt(),
-        Un::Exp => |x| x.exp(),
-        Un::Expm1 => |x| x.exp() - 1.0,
-        Un::Log => |x| x.ln(),
-        Un::Log1p => |x| (x + 1.0).ln(),
-        Un::Sin => |x| x.sin(),
-        Un::Cos => |x| x.cos(),
-        Un::Tan => |x| x.tan(),
-        Un::Asin => |x| x.asin(),
-        Un::Acos => |x| x.acos(),
-        Un::Atan => |x| x.atan(),
-        Un::Sinh => |x| x.sinh(),
-        Un::Cosh => |x| x.cosh(),
-        Un::Tanh => |x| x.tanh(),
-        Un::Asinh => |x| x.asinh(),
-        Un::Acosh => |x| x.acosh(),
-        Un::Atanh => |x| x.atanh(),
-        _ => return None,
-    })
 }
 
 /// A one-operand operation on integers, wrapping.
@@ -120,18 +95,6 @@ pub fn lesser(x: f64, y: f64) -> f64 {
     if x.is_nan() || x <= y { x } else { y }
 }
 
-pub fn bin_complex(op: Bin, x: C, y: C) -> Option<C> {
-    Some(match op {
-        Bin::Add => x + y,
-        Bin::Sub => x - y,
-        Bin::Mul => x * y,
-        Bin::Div => x / y,
-        Bin::Pow if x.norm() == 0.0 => C::new((y.norm() == 0.0) as i32 as f64, 0.0),
-        Bin::Pow => x.powc(y),
-        _ => return None,
-    })
-}
-
 /// A two-operand operation on integers.
 ///
 /// # Errors
@@ -164,7 +127,7 @@ pub fn bin_int(op: Bin, elem: Elem, x: i64, y: i64) -> Result<i64, EvalError> {
         Bin::Shl => 0,
         Bin::Shr if (0..width).contains(&b) => a >> b,
         Bin::Shr => -((a < 0) as i128),
-        Bin::Atan2 => return Err(EvalError::unsupported(format!("{op:?} is not defined for {elem}"))),
+        Bin::Atan2 | Bin::Complex => return Err(EvalError::unsupported(format!("{op:?} is not defined for {elem}"))),
     };
     Ok(wrap(elem, r))
 }

@@ -1,8 +1,8 @@
 //! Runs a tape entry by entry over whole arrays.
 
-use super::array::{Array, Data, round, round_complex, widen, wrap};
+use super::array::{Array, C, Data, round, round_complex, widen, wrap};
 use super::error::EvalError;
-use super::scalar;
+use super::{complex, scalar};
 use crate::elem::Elem;
 use crate::tape::{Bin, Cmp, Entry, Tape, Un};
 use ndarray::{ArrayD, Axis, IxDyn, Zip};
@@ -129,14 +129,13 @@ fn un(op: Un, x: &Array) -> Result<Array, EvalError> {
                 (elem, Data::Real(map(a, |v| round(elem, f(v)))))
             }
         },
-        Data::Complex(a) if op == Un::Abs => {
-            let part = if elem == Elem::C64 { Elem::F32 } else { Elem::F64 };
-            (part, Data::Real(map(a, |v| round(part, v.norm()))))
-        }
-        Data::Complex(a) => {
-            let f = scalar::un_complex(op).ok_or_else(no)?;
-            (elem, Data::Complex(map(a, |v| round_complex(elem, f(v)))))
-        }
+        Data::Complex(a) => match complex::part(op) {
+            Some(f) => (elem.part(), Data::Real(map(a, |v| round(elem.part(), f(v))))),
+            None => {
+                let f = complex::un(op).ok_or_else(no)?;
+                (elem, Data::Complex(map(a, |v| round_complex(elem, f(v)))))
+            }
+        },
         Data::Int(a) => {
             scalar::un_int(op, elem, 0).ok_or_else(no)?;
             (elem, Data::Int(map(a, |v| scalar::un_int(op, elem, v).unwrap_or(0))))
@@ -156,6 +155,9 @@ pub fn bin(op: Bin, x: &Array, y: &Array) -> Result<Array, EvalError> {
     let no = || undefined(op, elem);
     let data = match (&x.data, &y.data) {
         _ if y.elem != elem => return Err(EvalError::shape(format!("element types {elem} and {} differ", y.elem))),
+        (Data::Real(a), Data::Real(b)) if op == Bin::Complex && elem.complex() != elem => {
+            return Ok(Array { elem: elem.complex(), data: Data::Complex(zip(a, b, C::new)?) });
+        }
         (Data::Real(a), Data::Real(b)) => {
             scalar::bin_real(op, elem, 1.0, 1.0).ok_or_else(no)?;
             // The frequent operations on the most frequent type, without a choice for each element.
@@ -175,8 +177,8 @@ pub fn bin(op: Bin, x: &Array, y: &Array) -> Result<Array, EvalError> {
             })
         }
         (Data::Complex(a), Data::Complex(b)) => {
-            scalar::bin_complex(op, 1.0.into(), 1.0.into()).ok_or_else(no)?;
-            Data::Complex(zip(a, b, |x, y| round_complex(elem, scalar::bin_complex(op, x, y).unwrap_or_default()))?)
+            complex::bin(op, 1.0.into(), 1.0.into()).ok_or_else(no)?;
+            Data::Complex(zip(a, b, |x, y| round_complex(elem, complex::bin(op, x, y).unwrap_or_default()))?)
         }
         (Data::Int(a), Data::Int(b)) => {
             let mut failed = None;
@@ -241,7 +243,7 @@ pub fn cast(x: &Array, to: Elem) -> Array {
             match to {
                 Elem::Bool => Data::Bool(map($a, |$v| $b)),
                 e if e.is_complex() => Data::Complex(map($a, |$v| {
-                    let re: f64 = $r(if e == Elem::C64 { Elem::F32 } else { Elem::F64 });
+                    let re: f64 = $r(e.part());
                     re.into()
                 })),
                 e if e.is_float() => Data::Real(map($a, |$v| $r(e))),
@@ -257,7 +259,7 @@ pub fn cast(x: &Array, to: Elem) -> Array {
         Data::Real(a) => convert!(a, v, bool v != 0.0, int |e| scalar::real_to_int(e, v), real |e| round(e, v)),
         Data::Complex(a) if to.is_complex() => Data::Complex(map(a, |v| round_complex(to, v))),
         Data::Complex(a) => {
-            convert!(a, v, bool v.re != 0.0 || v.im != 0.0, int |e| scalar::real_to_int(e, v.re), real |e| round(e, v.re))
+            convert!(a, v, bool v.re != 0.0, int |e| scalar::real_to_int(e, v.re), real |e| round(e, v.re))
         }
     };
     Array { elem: to, data }
@@ -292,7 +294,7 @@ pub fn accumulate(op: Bin, into: &mut Array, from: &Array, pairs: impl Iterator<
     }
     match (&mut into.data, &from.data) {
         (Data::Real(a), Data::Real(b)) => run!(a, b, |x, y| scalar::bin_real(op, Elem::F64, x, y)),
-        (Data::Complex(a), Data::Complex(b)) => run!(a, b, |x, y| scalar::bin_complex(op, x, y)),
+        (Data::Complex(a), Data::Complex(b)) => run!(a, b, |x, y| complex::bin(op, x, y)),
         (Data::Int(a), Data::Int(b)) => run!(a, b, |x, y| scalar::bin_int(op, elem, x, y).ok()),
         (Data::Bool(a), Data::Bool(b)) => run!(a, b, |x, y| scalar::bin_bool(op, x, y)),
         _ => return Err(misfit()),
