@@ -2,7 +2,7 @@
 
 use super::TapeError;
 use super::code::{Code, Cond, Op, Ty, V};
-use super::expand::{Expander, Lane, arithmetic, wrap, wrapped};
+use super::expand::{Expander, Lane, lane, wrap, wrapped};
 use graphc_ir::Elem;
 
 /// Rounds an `F32` lane to a half format.
@@ -68,7 +68,7 @@ impl Expander<'_> {
         if from == to {
             return Ok(v);
         }
-        let (s, d) = (arithmetic(from)?, arithmetic(to)?);
+        let (s, d) = (lane(from)?, lane(to)?);
         if s.ty == Ty::Mask {
             let (one, zero) = if d.ty.is_float() {
                 (self.c.float(1.0, d.ty), self.c.float(0.0, d.ty))

@@ -32,8 +32,7 @@ pub fn lane(elem: Elem) -> Result<Lane, TapeError> {
         Elem::U8 | Elem::QU8 => int(8, false, Mem::U8),
         Elem::U16 | Elem::QU16 => int(16, false, Mem::U16),
         Elem::U32 => int(32, false, Mem::W32),
-        // Complex numbers are moved as they are; they have no arithmetic here.
-        Elem::U64 | Elem::C64 => int(64, false, Mem::W64),
+        Elem::U64 => int(64, false, Mem::W64),
         Elem::F16 | Elem::BF16 => Lane { ty: Ty::F32, mem: Mem::U16, bits: 16, signed: true },
         Elem::F32 => Lane { ty: Ty::F32, mem: Mem::W32, bits: 32, signed: true },
         Elem::F64 => Lane { ty: Ty::F64, mem: Mem::W64, bits: 64, signed: true },
@@ -303,7 +302,7 @@ impl Expander<'_> {
     }
 
     fn un(&mut self, op: Un, a: V, elem: Elem) -> Result<V, TapeError> {
-        let l = arithmetic(elem)?;
+        let l = lane(elem)?;
         let unsupported = || TapeError::Unsupported(format!("{op:?} of {elem}"));
         let c = &mut self.c;
         if l.ty == Ty::Mask {
@@ -370,7 +369,7 @@ impl Expander<'_> {
                 let m = c.abs(a);
                 return Ok(self.against(Cond::Lt, m, f64::INFINITY));
             }
-            Un::Not => return Err(unsupported()),
+            Un::Not | Un::Real | Un::Imag | Un::Conj => return Err(unsupported()),
             Un::Exp if l.ty == Ty::F32 => math::exp(c, a),
             Un::Expm1 if l.ty == Ty::F32 => math::expm1(c, a),
             Un::Log if l.ty == Ty::F32 => math::log(c, a),
@@ -389,7 +388,7 @@ impl Expander<'_> {
     }
 
     fn bin(&mut self, op: Bin, a: V, b: V, elem: Elem) -> Result<V, TapeError> {
-        let l = arithmetic(elem)?;
+        let l = lane(elem)?;
         match l.ty {
             Ty::Mask => self.bin_mask(op, a, b),
             Ty::F32 | Ty::F64 => {
@@ -444,7 +443,7 @@ impl Expander<'_> {
             }
             Bin::Pow => self.pow(a, b, l),
             Bin::Atan2 => self.call(if wide { "gc_scalar_atan2_f64" } else { "gc_scalar_atan2_f32" }, a, Some(b)),
-            Bin::FloorDiv | Bin::And | Bin::Or | Bin::Xor | Bin::Shl | Bin::Shr => {
+            Bin::FloorDiv | Bin::And | Bin::Or | Bin::Xor | Bin::Shl | Bin::Shr | Bin::Complex => {
                 return Err(TapeError::Unsupported(format!("{op:?} of floats")));
             }
         })
@@ -514,7 +513,7 @@ impl Expander<'_> {
                 let v = c.push(if op == Bin::Shl { Op::ShlV(a, by) } else { Op::ShrV(a, by) }, l.ty);
                 c.select(inside, v, zero)
             }
-            Bin::Atan2 => return Err(TapeError::Unsupported("Atan2 of integers".into())),
+            Bin::Atan2 | Bin::Complex => return Err(TapeError::Unsupported(format!("{op:?} of integers"))),
         })
     }
 
@@ -586,14 +585,6 @@ impl Expander<'_> {
         }
         quot
     }
-}
-
-/// The lane form of a type that has arithmetic.
-pub fn arithmetic(elem: Elem) -> Result<Lane, TapeError> {
-    if elem.is_complex() {
-        return Err(TapeError::Unsupported(format!("arithmetic of {elem} in loops")));
-    }
-    lane(elem)
 }
 
 fn scalar_symbol(op: Un, ty: Ty) -> &'static str {

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::code::Op;
+use super::complex::Split;
 use super::nest::Lanes;
 use super::{TapeError, dim_words};
 use cranelift_codegen::Context;
@@ -13,7 +14,6 @@ use cranelift_module::{FuncId, Linkage, Module};
 use graphc_abi::Ctx;
 use graphc_ir::Dim;
 use graphc_kernels::tier::Tier;
-use graphc_passes::plan::Loop;
 use std::mem::offset_of;
 
 /// Time that a chunk should take at least, in picoseconds; little in tests, so that small loops are split too.
@@ -102,13 +102,13 @@ fn chunk_signature<M: Module>(module: &M) -> Signature {
 /// Defines `symbol` over the kernels, best tier first, the last for every machine.
 pub fn define<M: Module>(
     module: &mut M,
-    l: &Loop,
+    loops: &Split,
     body: &Body,
     symbol: &str,
     kernels: &[(Tier, FuncId)],
 ) -> Result<FuncId, TapeError> {
-    let chunk = define_chunk(module, l, body, symbol, kernels)?;
-    let known = dim_words(l);
+    let chunk = define_chunk(module, loops, body, symbol, kernels)?;
+    let known = dim_words(&loops.l);
     let nest = &body.nest;
     let mut ctx = Context::new();
     let mut signature = module.make_signature();
@@ -207,12 +207,12 @@ pub fn define<M: Module>(
 /// The function of one chunk: fills the frame for its part of the split axis and calls the kernel.
 fn define_chunk<M: Module>(
     module: &mut M,
-    l: &Loop,
+    loops: &Split,
     body: &Body,
     symbol: &str,
     kernels: &[(Tier, FuncId)],
 ) -> Result<FuncId, TapeError> {
-    let known = dim_words(l);
+    let known = dim_words(&loops.l);
     let nest = &body.nest;
     let split = split_axis(body);
     let mut ctx = Context::new();
@@ -255,9 +255,9 @@ fn define_chunk<M: Module>(
         set(&mut s, if i == split { start } else { zero }, nest.start_word(i));
         extents.push(e);
     }
-    let accesses = l.inputs.iter().chain(&l.outputs);
+    let accesses = loops.l.inputs.iter().chain(&loops.l.outputs);
     for (k, (p, access)) in nest.places.iter().zip(accesses).enumerate() {
-        let base = s.b.ins().load(I64, words(), ptrs, 8 * k as i32);
+        let base = s.b.ins().load(I64, words(), ptrs, 8 * loops.bases[k] as i32);
         let mut element = s.dim(&access.offset);
         for (i, a) in nest.axes.iter().enumerate() {
             let stride = s.dim(&a.strides[k]);

@@ -18,6 +18,8 @@
 mod body;
 mod clif;
 mod code;
+mod complex;
+mod complex_math;
 mod convert;
 mod expand;
 mod glue;
@@ -89,11 +91,12 @@ impl From<ModuleError> for TapeError {
 }
 
 /// The expressions whose values a compiled loop reads from `dims`: the distinct extents, strides and offsets that are not constant, in
-/// order of first occurrence: extents, then for each input and each output its offset and strides.
+/// order of first occurrence: extents, then for each input and each output its offset and strides; for complex numbers those of their
+/// parts.
 pub fn dim_words(l: &Loop) -> Vec<Dim> {
     let mut words: Vec<Dim> = Vec::new();
-    let accesses = l.inputs.iter().chain(&l.outputs);
-    for d in l.extents.iter().chain(accesses.flat_map(|a| std::iter::once(&a.offset).chain(&a.strides))) {
+    let accesses = complex::accesses(l);
+    for d in l.extents.iter().chain(accesses.iter().flat_map(|a| std::iter::once(&a.offset).chain(&a.strides))) {
         if d.as_const().is_none() && !words.contains(d) {
             words.push(d.clone());
         }
@@ -103,7 +106,8 @@ pub fn dim_words(l: &Loop) -> Vec<Dim> {
 
 /// Compiles `l` as function `symbol` (local to the module) of signature [`LoopFn`].
 pub fn define_loop<M: Module>(module: &mut M, l: &Loop, symbol: &str, opts: &TapeOptions) -> Result<FuncId, TapeError> {
-    let body = Body::new(l)?;
+    let split = complex::split(l)?;
+    let body = Body::new(&split.l)?;
     let x64 = module.isa().name() == "x64";
     let wanted: &[Tier] = match opts.variants {
         _ if !x64 => &[Tier::Portable],
@@ -130,7 +134,7 @@ pub fn define_loop<M: Module>(module: &mut M, l: &Loop, symbol: &str, opts: &Tap
         let id = clif::define_kernel(module, &body, &format!("{symbol}.portable"))?;
         kernels.push((Tier::Portable, id));
     }
-    glue::define(module, l, &body, symbol, &kernels)
+    glue::define(module, &split, &body, symbol, &kernels)
 }
 
 fn only(t: Tier) -> &'static [Tier] {

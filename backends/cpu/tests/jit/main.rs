@@ -1,5 +1,6 @@
 //! Functions through compiled code, against the interpreter.
 
+mod complex;
 mod control;
 mod elementwise;
 mod networks;

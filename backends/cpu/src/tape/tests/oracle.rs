@@ -212,7 +212,7 @@ fn bin(op: Bin, e: Elem, x: Val, y: Val) -> Result<Val, ZeroDivisor> {
             Bin::Rem => a % b,
             Bin::Mod => (a % b + b) % b,
             Bin::Pow => (0..b).fold(1, |p, _| wrap(e, i128::wrapping_mul(p, a))),
-            Bin::Atan2 => 0,
+            Bin::Atan2 | Bin::Complex => 0,
             Bin::Max => a.max(b),
             Bin::Min => a.min(b),
             Bin::And => a & b,
