@@ -1,6 +1,6 @@
 //! Running sums and products.
 
-use super::number::{Number, by_number};
+use super::number::{Number, by_number_or_complex};
 use crate::rows::{Shared, size, split};
 use graphc_abi::args::data::CumulateArgs;
 use graphc_abi::{Ctx, Status};
@@ -15,7 +15,7 @@ pub unsafe extern "C" fn gc_cumulate(ctx: *const Ctx, args: *const CumulateArgs)
     // SAFETY: by the calling convention of kernels.
     let (ctx, a) = unsafe { (&*ctx, &*args) };
     // SAFETY: the caller's contract.
-    unsafe { by_number!(a.elem, cumulate(ctx, a)) }
+    unsafe { by_number_or_complex!(a.elem, cumulate(ctx, a)) }
     Status::Ok as i32
 }
 

@@ -3,7 +3,7 @@
 use core::cmp::Ordering;
 use half::{bf16, f16};
 
-/// A number of any element type that is not complex. Integers wrap.
+/// A number. Integers wrap.
 pub(super) trait Number: Copy + PartialOrd + Send + Sync + 'static {
     const ZERO: Self;
     const ONE: Self;
@@ -12,7 +12,7 @@ pub(super) trait Number: Copy + PartialOrd + Send + Sync + 'static {
     fn mul(self, o: Self) -> Self;
     /// Integer division by zero is zero.
     fn div(self, o: Self) -> Self;
-    /// A total order in which NaN is below everything.
+    /// A total order in which NaN is below everything; without meaning for complex numbers.
     fn order(self, o: Self) -> Ordering;
 }
 
@@ -79,6 +79,38 @@ macro_rules! float {
 }
 float!(f32: 0.0, 1.0; f64: 0.0, 1.0; f16: f16::ZERO, f16::ONE; bf16: bf16::ZERO, bf16::ONE);
 
+/// A complex number: real and imaginary part.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+#[repr(C)]
+pub(super) struct Complex<T>(T, T);
+
+impl<T: Number> Number for Complex<T> {
+    const ZERO: Self = Complex(T::ZERO, T::ZERO);
+    const ONE: Self = Complex(T::ONE, T::ZERO);
+    #[inline(always)]
+    fn add(self, o: Self) -> Self {
+        Complex(self.0.add(o.0), self.1.add(o.1))
+    }
+    #[inline(always)]
+    fn sub(self, o: Self) -> Self {
+        Complex(self.0.sub(o.0), self.1.sub(o.1))
+    }
+    #[inline(always)]
+    fn mul(self, o: Self) -> Self {
+        Complex(self.0.mul(o.0).sub(self.1.mul(o.1)), self.0.mul(o.1).add(self.1.mul(o.0)))
+    }
+    #[inline(always)]
+    fn div(self, o: Self) -> Self {
+        let norm = o.0.mul(o.0).add(o.1.mul(o.1));
+        let z = self.mul(Complex(o.0, T::ZERO.sub(o.1)));
+        Complex(z.0.div(norm), z.1.div(norm))
+    }
+    #[inline(always)]
+    fn order(self, o: Self) -> Ordering {
+        self.0.order(o.0).then(self.1.order(o.1))
+    }
+}
+
 /// Runs `$run::<T>(..)` with the number type of code `$elem`; returns `InvalidShape` for other types.
 macro_rules! by_number {
     ($elem:expr, $run:ident($($arg:expr),* $(,)?)) => {{
@@ -101,6 +133,18 @@ macro_rules! by_number {
     }};
 }
 pub(super) use by_number;
+
+/// The same, for complex numbers too.
+macro_rules! by_number_or_complex {
+    ($elem:expr, $run:ident($($arg:expr),* $(,)?)) => {
+        match $elem {
+            graphc_abi::args::data::elem::C64 => $run::<crate::data::number::Complex<f32>>($($arg),*),
+            graphc_abi::args::data::elem::C128 => $run::<crate::data::number::Complex<f64>>($($arg),*),
+            elem => crate::data::number::by_number!(elem, $run($($arg),*)),
+        }
+    };
+}
+pub(super) use by_number_or_complex;
 
 /// Bytes of an element of type `code`; zero for an unknown code.
 pub(super) fn bytes(code: i64) -> usize {

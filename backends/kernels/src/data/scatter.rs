@@ -2,9 +2,9 @@
 
 use super::eight;
 use super::gather::{Indices, Tuples};
-use super::number::{Number, by_number, bytes};
+use super::number::{Number, by_number_or_complex, bytes};
 use crate::rows::{Shared, size, split};
-use graphc_abi::args::data::{ScatterNdArgs, outside, scatter as op};
+use graphc_abi::args::data::{ScatterNdArgs, elem, outside, scatter as op};
 use graphc_abi::{Ctx, Status};
 
 /// # Safety
@@ -22,14 +22,15 @@ pub unsafe extern "C" fn gc_scatter_nd(ctx: *const Ctx, args: *const ScatterNdAr
         }
     }
     let (width, inner) = (bytes(a.elem), size(a.inner));
-    if width == 0 {
+    let ordered = !matches!(a.elem, elem::C64 | elem::C128);
+    if width == 0 || !ordered && matches!(a.op, op::MIN | op::MAX) {
         return Status::InvalidShape as i32;
     }
     // SAFETY: the caller's contract; slices lie within `y`.
     unsafe {
         match a.op {
             op::UPDATE => combine::<u8>(ctx, a, &tuples, inner * width, |y, u| *y = u),
-            _ => by_number!(a.elem, numeric(ctx, a, &tuples, inner)),
+            _ => by_number_or_complex!(a.elem, numeric(ctx, a, &tuples, inner)),
         }
     }
     Status::Ok as i32

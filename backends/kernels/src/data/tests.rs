@@ -321,6 +321,37 @@ fn scatters() {
 }
 
 #[test]
+fn complex_numbers_accumulate() {
+    let x = [[1.0f64, 2.0], [0.0, 1.0], [-1.0, 3.0]];
+    for (prod, want) in [(0, [[1.0, 2.0], [1.0, 3.0], [0.0, 6.0]]), (1, [[1.0, 2.0], [-2.0, 1.0], [-1.0, -7.0]])] {
+        let mut y = [[0.0f64; 2]; 3];
+        let (from, to) = (x.as_ptr().cast(), y.as_mut_ptr().cast());
+        let a = CumulateArgs { x: from, y: to, elem: elem::C128, prod, exclusive: 0, reverse: 0, outer: 1, n: 3, inner: 1 };
+        run(1, gc_cumulate, &a);
+        assert_eq!(y, want);
+    }
+    let indices = [1i32, 0, 1];
+    let mut y = [[1.0f64; 2]; 2];
+    let mut a = ScatterNdArgs {
+        indices: indices.as_ptr().cast(),
+        updates: x.as_ptr().cast(),
+        y: y.as_mut_ptr().cast(),
+        elem: elem::C128,
+        op: op::ADD,
+        index_bytes: 4,
+        count: 3,
+        depth: 1,
+        inner: 1,
+        d0: 2,
+        ..zeroed()
+    };
+    run(1, gc_scatter_nd, &a);
+    assert_eq!(y, [[1.0, 2.0], [1.0, 6.0]]);
+    a.op = op::MAX;
+    assert_eq!(launch(1, gc_scatter_nd, &a).0, Status::InvalidShape as i32);
+}
+
+#[test]
 fn running_sums_and_products() {
     for (exclusive, reverse, want) in [
         (0, 0, [1.0f32, 3.0, 6.0, 10.0]),

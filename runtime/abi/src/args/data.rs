@@ -152,7 +152,7 @@ kernel_args! {
         /// `[count, inner]`, or one slice for all with `shared`.
         updates: In u8,
         y: Out u8,
-        /// Code of the element type. `scatter::UPDATE` takes all types, the others numbers that are not complex.
+        /// Code of the element type. `scatter::UPDATE` takes all types, the others numbers; `MIN` and `MAX` none that are complex.
         elem: Int,
         /// Code of [`scatter`].
         op: Int,
@@ -173,7 +173,7 @@ kernel_args! {
     pub struct CumulateArgs: "gc_cumulate" {
         x: In u8,
         y: Out u8,
-        /// Code of the element type, a number that is not complex.
+        /// Code of the element type, a number.
         elem: Int,
         /// 1 for products.
         prod: Int,
