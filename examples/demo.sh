@@ -3,10 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-if ! command -v cc >/dev/null 2>&1; then
-    sudo=$(command -v sudo || true)
-    $sudo apt-get update -qq && $sudo apt-get install -y -qq gcc libc6-dev
-fi
+. tests/linker.sh
 
 cargo build --release --quiet --package graphc
 model=tests/golden/basic_pitch

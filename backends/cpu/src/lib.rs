@@ -47,6 +47,12 @@ pub fn plan(module: &Module, func: &str) -> Result<Plan, CompileError> {
 pub fn compile(module: &Module, func: &str, threads: usize, opts: &EmitOptions) -> Result<Compiled, CompileError> {
     let plan = plan(module, func)?;
     let layout = Weights::of(&plan);
+    if threads <= 1 {
+        // One thread means the caller's alone.
+        let code = compile_jit(&plan, &layout, opts)?;
+        let weights = PackedWeights::new(&plan, &layout, 1)?;
+        return Ok(Compiled { plan, code, weights });
+    }
     let (weights, code) = std::thread::scope(|s| {
         let packing = s.spawn(|| PackedWeights::new(&plan, &layout, threads));
         let code = compile_jit(&plan, &layout, opts);
