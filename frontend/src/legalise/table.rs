@@ -129,7 +129,6 @@ table! {
         "LessEqual" => Bin(Op::Le);
         "Greater" => Bin(Op::Gt);
         "GreaterEqual" => Bin(Op::Ge);
-        "ApproximateEqual" => Fn(el::approximate_equal);
 
         "ReluGrad" => Fn(el::relu_grad);
         "Relu6Grad" => Fn(el::relu6_grad);
@@ -234,6 +233,7 @@ table! {
         "Acos" => Un(Op::Acos);
         "Atan" => Un(Op::Atan);
         "Xlog1py" => Fn(el::xlog1py);
+        "ApproximateEqual" => Fn(el::approximate_equal);
         "SigmoidGrad" => Fn(el::sigmoid_grad);
         "TanhGrad" => Fn(el::tanh_grad);
         "RsqrtGrad" => Fn(el::rsqrt_grad);
