@@ -13,6 +13,7 @@ const SESSION: &[(&str, &str)] = &[
     ("GC0703", "the run failed at a node: an index out of range, a division by zero, a cancelled run"),
     ("GC0704", "the reference interpreter failed"),
     ("GC0705", "a variable is read before it has a value"),
+    ("GC0706", "a run needs more memory than there is"),
 ];
 
 /// The name of an error kind as words: `ChecksumMismatch` is "checksum mismatch".

@@ -13,6 +13,7 @@ pub enum StatusCode {
     Cancelled = 1,
     InvalidArgument = 3,
     NotFound = 5,
+    ResourceExhausted = 8,
     FailedPrecondition = 9,
     OutOfRange = 11,
     Unimplemented = 12,
@@ -38,6 +39,8 @@ pub enum Error {
     Interpreter(EvalError),
     /// A variable is read that nothing has assigned yet.
     Uninitialised { variable: String },
+    /// A run needs more memory than there is.
+    Memory,
     /// The run failed at a node.
     Run { status: Status, node: String, record: ErrorRecord },
 }
@@ -57,6 +60,7 @@ impl Error {
             Error::Run { .. } => "GC0703",
             Error::Interpreter(_) => "GC0704",
             Error::Uninitialised { .. } => "GC0705",
+            Error::Memory => "GC0706",
         }
     }
 
@@ -66,6 +70,7 @@ impl Error {
             Error::Model(_) | Error::Feed { .. } | Error::Output { .. } | Error::Interpreter(_) => StatusCode::InvalidArgument,
             Error::Graph { error, .. } => return error.status(),
             Error::Uninitialised { .. } => StatusCode::FailedPrecondition,
+            Error::Memory => StatusCode::ResourceExhausted,
             Error::Compile(_) | Error::Unsupported(_) => StatusCode::Unimplemented,
             Error::Run { status, .. } => match status {
                 Status::Cancelled => StatusCode::Cancelled,
@@ -104,6 +109,7 @@ impl fmt::Display for Error {
             Error::Uninitialised { variable } => {
                 write!(f, "variable {variable:?} is read before it has a value; run what initialises it first")
             }
+            Error::Memory => f.write_str("the shapes of this run need more memory than there is"),
             Error::Feed { name, message } => write!(f, "feed {name:?}: {message}"),
             Error::Output { name, message } => write!(f, "output {name:?}: {message}"),
             Error::Run { status, node, record } => {

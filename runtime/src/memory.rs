@@ -1,7 +1,7 @@
 //! Memory that compiled code works in: arenas, scratch and outputs, aligned as the ABI demands.
 
 use graphc_abi::{ALIGN, TAIL_BYTES};
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 /// From this size on, memory is asked for in huge pages.
@@ -20,12 +20,12 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    /// `None` if the size overflows.
+    /// `None` if the size overflows, or the system has no such memory: what a graph asks for is not trusted.
     pub fn new(len: usize) -> Option<Block> {
         let align = if len >= HUGE { HUGE } else { ALIGN };
         let layout = Layout::from_size_align(len.checked_add(TAIL_BYTES)?, align).ok()?;
         // SAFETY: the layout is not empty.
-        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         #[cfg(target_os = "linux")]
         if len >= HUGE {
             // SAFETY: advice on memory just allocated; a refusal changes nothing.
@@ -48,7 +48,7 @@ impl Block {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
     }
 
-    /// Makes room for `len` bytes; what was there is lost if it must grow. `None` if the size overflows.
+    /// Makes room for `len` bytes; what was there is lost if it must grow. `None` as for [`Block::new`].
     pub fn reserve(&mut self, len: usize) -> Option<()> {
         if len > self.len {
             *self = Block::new(len)?;

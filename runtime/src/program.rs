@@ -100,7 +100,7 @@ impl Program {
             return Ok(m);
         }
         let plan = &self.compiled.plan;
-        let block = |len| Block::new(len).ok_or_else(|| Error::Compile("the memory for a run is too large".into()));
+        let block = |len| Block::new(len).ok_or(Error::Memory);
         Ok(RunMemory {
             arena: block(0)?,
             scratch: block(threads * SCRATCH_BYTES)?,
@@ -177,9 +177,7 @@ impl Program {
         for (port, shape) in ports.iter().zip(&memory.output_shapes) {
             let bytes = shape.iter().try_fold(port.ty.elem.size(), |n, &d| n.checked_mul(d));
             let block = bytes.and_then(Block::new);
-            blocks.push(block.ok_or_else(|| {
-                Mismatch::Feed(Error::Output { name: port.name.clone(), message: format!("the shape {shape:?} is too large") })
-            })?);
+            blocks.push(block.ok_or(Mismatch::Feed(Error::Memory))?);
         }
         for (p, b) in memory.outputs.iter_mut().zip(&mut blocks) {
             *p = b.as_mut_ptr();
@@ -206,6 +204,10 @@ impl Program {
     ) -> Result<(), Mismatch> {
         let mut memory = self.take_memory(pool.threads()).map_err(Mismatch::Feed)?;
         let result = self.size(&mut memory, feeds).and_then(|()| {
+            if outputs.len() != memory.outputs.len() {
+                let message = format!("{} outputs were given where the graph has {}", outputs.len(), memory.outputs.len());
+                return Err(Mismatch::Feed(Error::Output { name: String::new(), message }));
+            }
             for ((port, shape), (p, out)) in
                 self.compiled.plan.outputs.iter().zip(&memory.output_shapes).zip(memory.outputs.iter_mut().zip(outputs))
             {
@@ -232,9 +234,11 @@ impl Program {
         if memory.sized_for.as_deref() == Some(&memory.syms) {
             return Ok(());
         }
+        // Until all is sized anew, the memory is of no size: the next run must not trust it if this fails.
+        memory.sized_for = None;
         let plan = &self.compiled.plan;
         let of = |s: &Sym| plan.syms.iter().position(|t| t == s).map(|k| memory.syms[k]).filter(|&v| v >= 0);
-        let too_large = || Mismatch::Feed(Error::Compile("the shapes that were fed need more memory than can be addressed".into()));
+        let too_large = || Mismatch::Feed(Error::Memory);
         let arena = plan.arena.eval(&of).and_then(|n| usize::try_from(n).ok()).ok_or_else(too_large)?;
         for (shape, port) in memory.output_shapes.iter_mut().zip(&plan.outputs) {
             *shape = eval_shape(&port.ty, &of).ok_or_else(too_large)?;

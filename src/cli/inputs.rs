@@ -71,7 +71,7 @@ impl InputArgs {
             })
             .collect();
         random_tensor(port.elem, &shape, seed)
-            .ok_or_else(|| Failure::usage(format!("no random {} for input {:?}; give it with --input", port.elem, port.name)))
+            .ok_or_else(|| Failure::usage(format!("no random {}{shape:?} for input {:?}; give it with --input", port.elem, port.name)))
     }
 
     /// Sizes from `--shape` for an input of the given rank: `name=2x3`, or one number for every open dimension.
@@ -97,9 +97,12 @@ fn names(given: &[(String, Tensor)]) -> String {
     given.iter().map(|(n, _)| format!("{n:?}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Numbers in [0, 1) for floats and 0 or 1 for integers and bools: in range for an index, too.
+/// Most elements that are made at random; whoever has a use for more has them in a file.
+const MAX_RANDOM: usize = 1 << 28;
+
+/// Numbers in [0, 1) for floats and 0 or 1 for integers and bools: in range for an index, too. `None` for other types, and too many.
 fn random_tensor(elem: Elem, shape: &[usize], seed: u64) -> Option<Tensor> {
-    let n: usize = shape.iter().product();
+    let n = graphc::ir::tensor::element_count(shape).filter(|&n| n <= MAX_RANDOM)?;
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;

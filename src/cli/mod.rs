@@ -121,7 +121,7 @@ impl From<graphc::Error> for Failure {
     fn from(e: graphc::Error) -> Failure {
         let code = match &e {
             e if e.is_unsupported() => 4,
-            graphc::Error::Run { .. } => 5,
+            graphc::Error::Run { .. } | graphc::Error::Memory => 5,
             _ => 3,
         };
         Failure { code, message: e.to_string() }
