@@ -45,7 +45,7 @@ impl fmt::Display for CompileError {
             CompileError::NoFunction(name) => write!(f, "no function named {name:?}"),
             CompileError::Unsupported(list) => {
                 write!(f, "{} operation(s) cannot be compiled for this CPU:", list.len())?;
-                list.iter().try_for_each(|u| write!(f, "\n  {u}"))
+                list.iter().enumerate().try_for_each(|(i, u)| write!(f, "{} {u}", if i == 0 { "" } else { ";" }))
             }
             CompileError::Invalid(why) => write!(f, "invalid function: {why}"),
             CompileError::Codegen(why) => write!(f, "code generation: {why}"),
