@@ -1,6 +1,8 @@
 //! What the tests of the passes share: running modules, comparing tensors, checking types.
 #![allow(dead_code)]
 
+pub mod graphs;
+
 use graphc_ir::interp::Interp;
 use graphc_ir::{Attrs, Builder, Dim, Elem, Func, Loc, Module, Op, Sym, Tensor, Type, Value};
 use graphc_ir::{text, verify};
