@@ -1,0 +1,12 @@
+//! graphc as a whole: models from their files to their answers, through the library and through the command line.
+
+mod batches;
+mod cli;
+mod errors;
+mod fuzz;
+mod golden;
+mod graphs;
+mod hostile;
+mod random;
+mod sharing;
+mod support;
