@@ -1,21 +1,31 @@
 #!/bin/sh
-# Runs every check of the project: what CI runs. Installs a C linker if there is none (Debian).
+# Runs every check of the project, cheap ones first: what CI runs. Installs a C linker if there is none (Debian).
 # With ../shared/models and ../shared/corpus beside the checkout, their models and cases run too.
+# One profile for all, so that nothing is built twice.
 set -eu
 cd "$(dirname "$0")/.."
+release=${CARGO_TARGET_DIR:-target}/release
 
-if ! command -v cc >/dev/null 2>&1; then
-    sudo=$(command -v sudo || true)
-    $sudo apt-get update -qq && $sudo apt-get install -y -qq gcc libc6-dev
-fi
+. tests/linker.sh
 
-step() { printf '\n==> %s\n' "$*"; "$@"; }
+step() {
+    printf '\n==> %s\n' "$*"
+    "$@"
+}
+
+# conformance PATH...: cases; those that are listed as passing must pass.
+conformance() {
+    set -- "$@" --passing tests/conformance/passing.txt
+    step "$release"/conformance "$@"
+}
 
 if cargo fmt --version >/dev/null 2>&1; then step cargo fmt --all --check; fi
-if cargo clippy --version >/dev/null 2>&1; then step cargo clippy --release --workspace --all-targets -- -D warnings; fi
+if cargo clippy --version >/dev/null 2>&1; then step cargo clippy --release --workspace --all-targets --quiet -- -D warnings; fi
 RUSTDOCFLAGS="-D warnings" step cargo doc --release --workspace --no-deps --quiet
-step cargo build --release --workspace
-step cargo test --release --workspace
-step tests/models.sh
+step cargo build --release --workspace --quiet
 step tests/c_example.sh
+step tests/models.sh
+step cargo test --release --workspace --quiet
+conformance tests/conformance/cases
+if [ -d ../shared/corpus/public ]; then conformance ../shared/corpus/public; fi
 printf '\nall checks passed\n'
