@@ -72,7 +72,10 @@ pub fn check_feeds(ports: &[Port], feeds: &[View]) -> Result<()> {
                 && dims.iter().zip(view.shape()).all(|(d, &n)| d.as_const().is_none_or(|c| c == n as i64))
         };
         if view.shape().iter().any(|&n| i64::try_from(n).is_err()) {
-            return Err(Error::Feed { name: port.name.clone(), message: format!("{:?} has a dimension that is too large", view.shape()) });
+            return Err(Error::Feed {
+                name: port.name.clone(),
+                message: format!("{:?} has a dimension that is too large", view.shape()),
+            });
         }
         if port.elem != view.elem() || port.shape.as_deref().is_some_and(|s| !fits(s)) {
             let want = port.shape.as_ref().map_or("[…]".to_owned(), |s| format!("{s:?}"));

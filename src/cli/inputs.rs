@@ -70,8 +70,9 @@ impl InputArgs {
                 )
             })
             .collect();
-        random_tensor(port.elem, &shape, seed)
-            .ok_or_else(|| Failure::usage(format!("no random {}{shape:?} for input {:?}; give it with --input", port.elem, port.name)))
+        random_tensor(port.elem, &shape, seed).ok_or_else(|| {
+            Failure::usage(format!("no random {}{shape:?} for input {:?}; give it with --input", port.elem, port.name))
+        })
     }
 
     /// Sizes from `--shape` for an input of the given rank: `name=2x3`, or one number for every open dimension.
