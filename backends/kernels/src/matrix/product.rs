@@ -60,7 +60,9 @@ impl Product {
         let micro = micro(self.nr);
         let kernels = if self.table.is_null() { micro.direct } else { micro.indirect };
         let passes = m.div_ceil(micro.max_rows());
+        // Lines of a step's weights; a single pass prefetches two a step, many passes one.
         let spread = self.nr / 16;
+        let lines_a_step = if passes == 1 { spread.min(2) } else { 1 };
         for p in panels {
             let panel = self.b.wrapping_add(p * self.panel_stride);
             let columns = self.nr.min(self.n - p * self.nr);
@@ -69,7 +71,7 @@ impl Product {
                 let col = p * self.nr + sub;
                 let mut table = self.table;
                 for (pass, (row, rows)) in row_tiles(m, micro.max_rows()).enumerate() {
-                    // The next panel comes in over the last passes, a line a step.
+                    // The next panel comes in over the last passes.
                     let first = passes.saturating_sub(spread);
                     let ahead = micro.width == self.ldb && pass >= first;
                     let lines = (pass - first.min(pass)) * self.runs * self.steps;
@@ -86,7 +88,8 @@ impl Product {
                         cols: columns - sub,
                         accumulate: self.accumulate,
                         prefetch: if ahead { panel.wrapping_add(self.panel_stride + 16 * lines) } else { b },
-                        prefetch_step: if ahead { 16 } else { 0 },
+                        prefetch_other: if ahead { 16 * (lines_a_step - 1) } else { 0 },
+                        prefetch_step: if ahead { 16 * lines_a_step } else { 0 },
                         ..Tile::EMPTY
                     };
                     table = table.wrapping_add(rows * self.runs);

@@ -32,8 +32,10 @@ pub struct Tile {
     pub accumulate: bool,
     /// Applied where it is not null; must be one of those that `Epilogue::in_registers` admits.
     pub epilogue: *const Epilogue,
-    /// Memory that is wanted soon: a line is prefetched each step, `prefetch_step` floats on (0: none).
+    /// Memory that is wanted soon: each step prefetches a line and the one `prefetch_other` floats behind it, and goes on by
+    /// `prefetch_step` floats (0: none).
     pub prefetch: *const f32,
+    pub prefetch_other: usize,
     pub prefetch_step: usize,
 }
 
@@ -52,6 +54,7 @@ impl Tile {
         accumulate: false,
         epilogue: null(),
         prefetch: null(),
+        prefetch_other: 0,
         prefetch_step: 0,
     };
 }
@@ -97,7 +100,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const INDIRECT: bool>(
     unsafe {
         let mut acc: Sums<S, MR, NV> = [[S::zero(); NV]; MR];
         let (mut b, mut soon) = (t.b, t.prefetch);
-        let (ldb, soon_step) = (t.ldb, t.prefetch_step);
+        let (ldb, soon_other, soon_step) = (t.ldb, t.prefetch_other, t.prefetch_step);
         for i in 0..MR {
             S::prefetch(t.c.wrapping_add(i * t.ldc));
             S::prefetch(t.c.wrapping_add(i * t.ldc + NV * S::LANES - 1));
@@ -110,6 +113,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const INDIRECT: bool>(
                 }
                 for q in 0..t.steps {
                     S::prefetch(soon);
+                    S::prefetch(soon.wrapping_add(soon_other));
                     soon = soon.wrapping_add(soon_step);
                     let mut bv = [S::zero(); NV];
                     for j in 0..NV {
@@ -128,6 +132,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const INDIRECT: bool>(
             let (mut a, lda) = (t.a, t.lda);
             for _ in 0..t.steps {
                 S::prefetch(soon);
+                S::prefetch(soon.wrapping_add(soon_other));
                 soon = soon.wrapping_add(soon_step);
                 let mut bv = [S::zero(); NV];
                 for j in 0..NV {
