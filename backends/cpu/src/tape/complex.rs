@@ -46,8 +46,8 @@ pub fn accesses(l: &Loop) -> Vec<Access> {
 /// # Errors
 /// Operations that complex numbers do not have, and a malformed tape.
 pub fn split(l: &Loop) -> Result<Split<'_>, TapeError> {
-    let all = l.inputs.iter().chain(&l.outputs).map(|a| a.elem).chain(l.tape.entries().iter().map(|(_, e)| *e));
-    if !all.into_iter().any(Elem::is_complex) {
+    let mut elems = l.inputs.iter().chain(&l.outputs).map(|a| a.elem).chain(l.tape.entries().iter().map(|(_, e)| *e));
+    if !elems.any(Elem::is_complex) {
         return Ok(Split { l: Cow::Borrowed(l), bases: (0..l.inputs.len() + l.outputs.len()).collect() });
     }
     if l.reduced > 0 && l.combine != Combine::Sum && l.outputs.iter().any(|a| a.elem.is_complex()) {
@@ -101,12 +101,12 @@ impl Splitter<'_> {
         let operands = e.operands().map(|o| self.value(o)).collect::<Result<Vec<_>, _>>()?;
         Ok(match (e, operands.as_slice()) {
             (Entry::Load(k), _) => {
-                let at = self.bases.iter().position(|b| *b == *k as usize);
+                let base = *k as usize;
+                // A pair of accesses has the same base twice.
+                let at = self.bases.iter().position(|b| *b == base);
+                let at = at.filter(|at| (self.bases.get(at + 1) == Some(&base)) == elem.is_complex());
                 let at = at.ok_or_else(|| TapeError::Invalid("the tape loads what the loop does not have".into()))? as u32;
-                match elem.is_complex() {
-                    true => Pair(self.t.load(at, part), self.t.load(at + 1, part)),
-                    false => One(self.t.load(at, elem)),
-                }
+                if elem.is_complex() { Pair(self.t.load(at, part), self.t.load(at + 1, part)) } else { One(self.t.load(at, elem)) }
             }
             (Entry::Const(_) | Entry::ConstInt(_) | Entry::Index(_), _) if elem.is_complex() => {
                 let e = if let Entry::ConstInt(v) = e { Entry::Const(*v as f64) } else { *e };

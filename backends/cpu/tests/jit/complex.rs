@@ -2,7 +2,7 @@
 
 use crate::support::{Rng, check, module, sym, tensor_of};
 use graphc_ir::op::Tolerance;
-use graphc_ir::{Attrs, Builder, Elem, Op, Tensor, Type, Value};
+use graphc_ir::{Attrs, Builder, Dim, Elem, Op, Tensor, Type, Value};
 
 type Built = Result<Value, String>;
 
@@ -58,8 +58,8 @@ fn movement() {
     for elem in [Elem::F32, Elem::F64] {
         compare("transpose", &[&[-1, 3]], elem, 0, |b, z| b.transpose(z[0], &[1, 0]));
         compare("slice and concat", &[&[-1, 6]], elem, 0, |b, z| {
-            let size = vec![sym("n"), 2i64.into()];
-            let attrs = Attrs::new().with("start", vec![0i64.into(), 1i64.into()]).with("size", size).with("stride", vec![1i64, 3]);
+            let (start, size): (Vec<Dim>, Vec<Dim>) = (vec![0i64.into(), 1i64.into()], vec![sym("n"), 2i64.into()]);
+            let attrs = Attrs::new().with("start", start).with("size", size).with("stride", vec![1i64, 3]);
             let s = b.op(Op::Slice, &[z[0]], attrs)?;
             b.op(Op::Concat, &[s, z[0]], Attrs::new().with("axis", 1i64))
         });
@@ -68,8 +68,8 @@ fn movement() {
             b.op(Op::Gather, &[z[0], indices], Attrs::new().with("axis", 1i64))
         });
         compare("pad", &[&[-1, 4], &[]], elem, 0, |b, z| {
-            let low = vec![1i64.into(), 0i64.into()];
-            let high = vec![0i64.into(), 2i64.into()];
+            let low: Vec<Dim> = vec![1i64.into(), 0i64.into()];
+            let high: Vec<Dim> = vec![0i64.into(), 2i64.into()];
             b.op(Op::Pad, z, Attrs::new().with("low", low).with("high", high))
         });
         for kind in ["set", "add", "sub"] {
