@@ -202,7 +202,7 @@ ops! {
 
     // Shape and data movement.
     Reshape "reshape" (1, 1) &[req("shape", A::Dims)], Pure, Exact, infer::reshape, Structured, "The same elements under another shape.";
-    Transpose "transpose" (1, 1) &[req("perm", A::Ints)], Pure, Exact, infer::transpose, Structured, "Axis i of the result is axis perm[i] of x.";
+    Transpose "transpose" (1, 1) &[req("perm", A::Ints)], Pure, Exact, infer::transpose, Structured, "Axis i of the result is axis `perm[i]` of x.";
     Broadcast "broadcast" (1, 1) &[req("shape", A::Dims)], Pure, Exact, infer::broadcast_to, Structured, "x repeated to a shape, axes aligned at the end.";
     Slice "slice" (1, 1) &[req("start", A::Dims), req("size", A::Dims), opt("stride", A::Ints)], Pure, Exact, infer::slice, Structured,
         "size elements of each axis from start, each stride-th (1 where absent).";

@@ -1,7 +1,7 @@
 //! `graphc inspect`: what a model holds, and what of it is not supported.
 
 use super::{Failure, ModelArgs, outln, print_json};
-use graphc::frontend::{DataType, Model, PartialShape, Request, TensorSpec, legalise};
+use graphc::frontend::{DataType, Model, PartialShape, Request, Signature, TensorSpec, legalise};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,17 +76,31 @@ fn ports(specs: &[TensorSpec]) -> Vec<PortReport> {
     specs.iter().map(|s| PortReport { name: s.name.clone(), tensor: s.tensor.clone(), ty: type_text(s.dtype, &s.shape) }).collect()
 }
 
-/// The requests that the report covers, by name: the one that the arguments choose, else every signature, else the sinks of the graph.
-fn requests(args: &ModelArgs, model: &Model) -> Result<Vec<(String, Request, Vec<PortReport>, Vec<PortReport>)>, Failure> {
+/// One way to run the model that the report covers.
+struct Function {
+    name: String,
+    request: Request,
+    inputs: Vec<PortReport>,
+    outputs: Vec<PortReport>,
+}
+
+/// What the report covers: what the arguments choose, else every signature.
+fn functions(args: &ModelArgs, model: &Model) -> Result<Vec<Function>, Failure> {
     if !args.fetch.is_empty() {
         let request = Request::new(args.feed.iter().cloned(), args.fetch.iter().cloned());
-        return Ok(vec![("(command line)".into(), request, Vec::new(), Vec::new())]);
+        return Ok(vec![Function { name: "(command line)".into(), request, inputs: Vec::new(), outputs: Vec::new() }]);
     }
     let chosen = match &args.signature {
         Some(name) => vec![model.signature(name).map_err(graphc::Error::from)?],
         None => model.signatures().collect(),
     };
-    Ok(chosen.into_iter().map(|s| (s.name.clone(), s.request(), ports(&s.inputs), ports(&s.outputs))).collect())
+    let function = |s: &Signature| Function {
+        name: s.name.clone(),
+        request: s.request(),
+        inputs: ports(&s.inputs),
+        outputs: ports(&s.outputs),
+    };
+    Ok(chosen.into_iter().map(function).collect())
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
@@ -112,7 +126,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         });
     }
     let supported: BTreeSet<&str> = legalise::supported().collect();
-    for (name, request, inputs, outputs) in requests(&args.model, model)? {
+    for Function { name, request, inputs, outputs } in functions(&args.model, model)? {
         let graph = model.run_graph(&request);
         if let Ok(graph) = &graph {
             for (_, node) in graph.nodes() {

@@ -368,8 +368,11 @@ pub fn scope(m: &Module) -> String {
         return String::new();
     }
     let known = locs.iter().filter(|l| l.contains('/')).count();
+    if known < 4 {
+        return String::new();
+    }
     let mut scope = String::new();
-    while known >= 4 {
+    loop {
         let next = |l: &&str| l.strip_prefix(scope.as_str())?.split_once('/').map(|(part, _)| part.to_owned() + "/");
         let mut counts: HashMap<String, usize> = HashMap::new();
         locs.iter().filter_map(next).for_each(|part| *counts.entry(part).or_default() += 1);

@@ -120,7 +120,7 @@ pub fn run(files: &[PathBuf], args: &Args, timeout: Duration) -> Result<Vec<Reco
 
 fn chosen(case: &Case, k: usize, args: &Args) -> bool {
     let wanted = args.only.as_ref().is_none_or(|o| case.op == *o || case.id == *o || case.ops.contains(o));
-    wanted && k % args.sample.max(1) == 0
+    wanted && k.is_multiple_of(args.sample.max(1))
 }
 
 fn run_file(file: &Path, args: &Args, timeout: Duration, worker: &mut Option<Worker>) -> io::Result<Vec<Record>> {
