@@ -138,6 +138,7 @@ table! {
         "SoftplusGrad" => Fn(el::softplus_grad);
         "SoftsignGrad" => Fn(el::softsign_grad);
         "L2Loss" => Fn(el::l2_loss);
+        "ApproximateEqual" => Fn(el::approximate_equal);
         "Bucketize" => Fn(shape::bucketize);
 
         "Max" => Fn(|cx| reduce::reduce(cx, "max"));
@@ -233,7 +234,6 @@ table! {
         "Acos" => Un(Op::Acos);
         "Atan" => Un(Op::Atan);
         "Xlog1py" => Fn(el::xlog1py);
-        "ApproximateEqual" => Fn(el::approximate_equal);
         "SigmoidGrad" => Fn(el::sigmoid_grad);
         "TanhGrad" => Fn(el::tanh_grad);
         "RsqrtGrad" => Fn(el::rsqrt_grad);
