@@ -11,7 +11,7 @@ use graphc_kernels::depthwise::gc_depthwise_f32;
 use graphc_kernels::matrix::gemm::gc_gemm_f32;
 use graphc_kernels::matrix::matmul::gc_matmul_f32;
 use graphc_kernels::pack::{pack_panels, packed_len, panel_width, panels};
-use graphc_kernels::tier::{Tier, tier};
+use graphc_kernels::tier::tier;
 use std::time::{Duration, Instant};
 
 /// Floats aligned to a cache line.

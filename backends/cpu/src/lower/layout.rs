@@ -177,7 +177,10 @@ mod tests {
     fn reshapes_without_a_copy_where_strides_allow() {
         // A column slice [4, 6] of rows of 10 splits and merges only inside axes.
         let l = layout(&[4, 6], &[10, 1]);
-        assert_eq!(l.reshaped(&c(&[2, 2, 1, 3, 2])).map(|l| l.strides), Some(c(&[20, 10, 6, 2, 1])));
+        let strides = l.reshaped(&c(&[2, 2, 1, 3, 2])).map(|l| l.strides);
+        // An axis of extent 1 may have any stride.
+        let walked = strides.map(|s| [0, 1, 3, 4].map(|k| s[k].clone()).to_vec());
+        assert_eq!(walked, Some(c(&[20, 10, 2, 1])));
         assert_eq!(l.reshaped(&c(&[24])), None);
         assert_eq!(l.reshaped(&c(&[8, 3])), None);
     }
