@@ -55,7 +55,8 @@ pub fn prune(f: &mut Func) -> Vec<u32> {
     uses
 }
 
-fn run_func(f: &mut Func) -> usize {
+/// Removes what is dead in one function.
+pub fn run_func(f: &mut Func) -> usize {
     let mut total = 0;
     loop {
         let body = f.body;

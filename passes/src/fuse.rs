@@ -9,7 +9,7 @@ const MAX_OPERANDS: usize = 24;
 const MAX_INSTS: usize = 96;
 
 /// Joins elementwise ops that feed each other into `fused` regions: one loop over the elements of the result. The region's parameters
-/// are the operands; inside are elementwise ops and broadcasts, scalar constants, index vectors and scalar dimensions. A value that is
+/// are the operands; inside are elementwise ops and broadcasts, scalar constants and index vectors. A value that is
 /// read elsewhere too becomes another result if it has the loop's shape and its other readers come later. Nothing is computed twice
 /// but cheap ops on operands that broadcast.
 ///
@@ -64,7 +64,7 @@ fn cheap(op: Op) -> bool {
 /// A scalar that every loop holds as a copy of its own.
 fn copied_in(f: &Func, v: Value) -> bool {
     let Some(d) = f.def_inst(v).map(|i| f.inst(i)) else { return false };
-    loops_over(f.ty(v).elem) && f.ty(v).rank() == 0 && matches!(d.op, Op::Const | Op::Dims)
+    loops_over(f.ty(v).elem) && f.ty(v).rank() == 0 && d.op == Op::Const
 }
 
 /// Where each value of a region is used: positions in its list; `usize::MAX` for its results.

@@ -16,6 +16,7 @@ pub mod padding;
 pub mod pass;
 pub mod pipeline;
 pub mod plan;
+pub mod regions;
 pub mod reshapes;
 mod rewriting;
 pub mod schedule;

@@ -2,8 +2,8 @@
 
 use crate::pass::{Diag, Pass, PassCx};
 use crate::{
-    activations, arith, attention, contractions, cse, dce, epilogue, fold, fuse, inline, norms, padding, reshapes, schedule,
-    simplify, strides, transposes, weights,
+    activations, arith, attention, contractions, cse, dce, epilogue, fold, fuse, inline, norms, padding, regions, reshapes,
+    schedule, simplify, strides, transposes, weights,
 };
 use graphc_ir::Module;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ pub fn standard() -> Vec<Box<dyn Pass>> {
         Box::new(simplify::Simplify),
         Box::new(arith::Arith),
         Box::new(cse::Cse),
+        Box::new(regions::Regions),
         Box::new(dce::Dce),
         // Ops that the graph spells out.
         Box::new(activations::Activations),
@@ -42,6 +43,7 @@ pub fn standard() -> Vec<Box<dyn Pass>> {
         Box::new(weights::Weights),
         Box::new(arith::Arith),
         Box::new(fold::Fold),
+        Box::new(regions::Regions),
         Box::new(cse::Cse),
         Box::new(dce::Dce),
         // Launches.

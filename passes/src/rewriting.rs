@@ -3,7 +3,8 @@
 use crate::dce;
 use crate::pass::Diag;
 use graphc_ir::builder::{self, Rewrite};
-use graphc_ir::{Attrs, Builder, Dim, Elem, Func, Inst, InstData, Module, Op, Tensor, Type, Value};
+use graphc_ir::{Attrs, Builder, Def, Dim, Elem, Func, Inst, InstData, Module, Op, Region, Tensor, Type, Value};
+use std::collections::HashMap;
 
 /// Sweeps of one pass that change something, at most; a rule that needs more does not converge.
 const SWEEPS: usize = 32;
@@ -45,6 +46,7 @@ pub fn rewrite_func(f: &mut Func, rule: Rule) -> usize {
 pub fn rewrite_once(f: &mut Func, rule: Rule) -> usize {
     let mut uses = dce::prune(f);
     let body = f.body;
+    count_outer_uses(f, &mut uses);
     let outcome: Result<usize, std::convert::Infallible> = builder::rewrite(f, body, &mut |b, inst| {
         let &[old] = b.func.inst(inst).results.as_slice() else { return Ok(Rewrite::Keep) };
         let new = rule(&mut At { b, inst, uses: &uses }).filter(|&v| v != old && b.func.ty(v) == b.func.ty(old));
@@ -62,6 +64,29 @@ pub fn rewrite_once(f: &mut Func, rule: Rule) -> usize {
         Ok(Rewrite::Replace(vec![new]))
     });
     outcome.unwrap_or(0)
+}
+
+/// Counts each use inside a branch or loop of a value from outside once more, so that no rule takes it for the only one: moved inside
+/// a loop, work would be done in each round.
+fn count_outer_uses(f: &Func, uses: &mut [u32]) {
+    let mut nested = false;
+    f.walk(f.body, &mut |f, _, i| nested |= matches!(f.inst(i).op, Op::If | Op::While));
+    if !nested {
+        return;
+    }
+    let mut home: HashMap<Inst, Region> = HashMap::new();
+    f.walk(f.body, &mut |_, r, i| _ = home.insert(i, r));
+    f.walk(f.body, &mut |f, r, i| {
+        for &v in &f.inst(i).operands {
+            let defined = match f.value(v).def {
+                Def::Param(r, _) => Some(r),
+                Def::Result(i, _) => home.get(&i).copied(),
+            };
+            if defined != Some(r) {
+                uses[v.index()] += 1;
+            }
+        }
+    });
 }
 
 impl At<'_, '_> {
