@@ -165,6 +165,7 @@ impl NodeCx<'_, '_> {
                 continue;
             }
             match func.value(s).def {
+                graphc_ir::Def::Param(r, _) if r != func.body => return None,
                 graphc_ir::Def::Param(_, k) => {
                     if func.ty(s).elem.is_float() && func.ty(s).rank() > 1 {
                         return None;

@@ -4,12 +4,14 @@
 //! that is an expression of the symbols costs nothing until an instruction reads it.
 
 mod content;
+mod control;
 mod conv;
 mod cx;
 mod diag;
 mod elementwise;
 mod error;
 mod index;
+mod lists;
 mod matrix;
 mod misc;
 mod norm;
@@ -110,6 +112,8 @@ pub struct Legalised {
 #[derive(Default)]
 struct Weights {
     variables: HashMap<String, Option<Tensor>>,
+    /// Bodies of functions by name and attributes, calls inlined.
+    bodies: HashMap<String, Arc<RawGraph>>,
 }
 
 /// Legalises a graph, making the assumptions on symbols that it needs.
@@ -193,6 +197,31 @@ fn attempt(model: &Model, graph: &RawGraph, request: &Request, weights: &mut Wei
         values.insert(Port { node: input.node, port: 0 }, v);
     }
     let mut variables: HashMap<String, V> = HashMap::new();
+    let mut sources = Sources { model, request, weights, module: &mut module, variables: &mut variables, calls: Vec::new() };
+    nodes(&mut low, graph, &wanted, &mut values, &mut sources)?;
+    for o in &graph.outputs {
+        let node = graph.node(o.value.node);
+        let v = values.get(&o.value).copied().ok_or_else(|| malformed(node, format!("output {} does not exist", o.value.port)))?;
+        low.loc = Loc::new(&node.name);
+        let mut cx = NodeCx { low: &mut low, node, inputs: vec![v] };
+        read_references(&mut cx)?;
+        let v = cx.x(0)?;
+        let s = cx.ssa(v)?;
+        low.func.result_names.push(o.name.clone());
+        let body = low.func.body;
+        low.func.region_mut(body).results.push(s);
+    }
+    let insts = [std::mem::take(&mut low.prelude), std::mem::take(&mut low.insts)].concat();
+    let mut func = low.func;
+    let body = func.body;
+    func.region_mut(body).insts = insts;
+    drop_unused(&mut func);
+    module.funcs.push(func);
+    Ok(module)
+}
+
+/// Legalises the wanted nodes of a graph, in order; `values` has the inputs and gets what they make.
+fn nodes(low: &mut Lowering, graph: &RawGraph, wanted: &[bool], values: &mut HashMap<Port, V>, sources: &mut Sources) -> Res<()> {
     for &id in graph.topological_order() {
         if !wanted[id.index()] || values.contains_key(&Port { node: id, port: 0 }) {
             continue;
@@ -207,43 +236,24 @@ fn attempt(model: &Model, graph: &RawGraph, request: &Request, weights: &mut Wei
                 None => return Err(malformed(node, format!("input {} has no value", graph.value_name(*p)))),
             }
         }
-        low.loc = Loc::new(&node.name);
-        let mut cx = NodeCx { low: &mut low, node, inputs };
+        low.loc = if low.scope.is_empty() { Loc::new(&node.name) } else { Loc::new(&format!("{}{}", low.scope, node.name)) };
+        let mut cx = NodeCx { low, node, inputs };
         let outputs = match node.op.as_str() {
             "Const" => vec![constant(&mut cx)?],
             "Placeholder" | "_Arg" => {
                 return Err(cx.invalid(format!("You must feed a value for placeholder tensor '{}'", node.name)));
             }
             "VarHandleOp" | "VariableV2" | "Variable" => {
-                let mut sources = Sources { model, request, weights, module: &mut module, variables: &mut variables };
-                vec![variable(&mut cx, &mut sources)?]
+                vec![variable(&mut cx, sources)?]
             }
             _ => {
                 read_references(&mut cx)?;
-                apply(&mut cx)?
+                apply(&mut cx, sources)?
             }
         };
         values.extend(outputs.into_iter().enumerate().map(|(k, v)| (Port { node: id, port: k as u32 }, v)));
     }
-    for o in &graph.outputs {
-        let node = graph.node(o.value.node);
-        let v = values.get(&o.value).copied().ok_or_else(|| malformed(node, format!("output {} does not exist", o.value.port)))?;
-        low.loc = Loc::new(&node.name);
-        let mut cx = NodeCx { low: &mut low, node, inputs: vec![v] };
-        read_references(&mut cx)?;
-        let v = cx.x(0)?;
-        let s = cx.ssa(v)?;
-        low.func.result_names.push(o.name.clone());
-        let body = low.func.body;
-        low.func.region_mut(body).results.push(s);
-    }
-    let insts = std::mem::take(&mut low.insts);
-    let mut func = low.func;
-    let body = func.body;
-    func.region_mut(body).insts = insts;
-    drop_unused(&mut func);
-    module.funcs.push(func);
-    Ok(module)
+    Ok(())
 }
 
 fn malformed(node: &Node, message: String) -> LegaliseError {
@@ -309,12 +319,13 @@ fn lacks(node: &Node) -> Option<String> {
 }
 
 /// Applies the rule of the node's op.
-fn apply(cx: &mut NodeCx) -> Res {
+fn apply(cx: &mut NodeCx, sources: &mut Sources) -> Res {
     let row = table::row(&cx.node.op).ok_or_else(|| cx.unimplemented("the op has no rule"))?;
     match row.rule {
         Rule::Un(op) => elementwise::unary(cx, op),
         Rule::Bin(op) => elementwise::binary(cx, op),
         Rule::Fn(f) => f(cx),
+        Rule::Control => control::apply(cx, sources),
         Rule::Source => Err(cx.malformed("the op makes no value here")),
     }
 }
@@ -371,6 +382,8 @@ struct Sources<'s> {
     weights: &'s mut Weights,
     module: &'s mut Module,
     variables: &'s mut HashMap<String, V>,
+    /// Functions whose bodies are open.
+    calls: Vec<String>,
 }
 
 /// A handle to the variable that a node stands for.
@@ -433,6 +446,13 @@ fn drop_unused(func: &mut Func) {
         let d = func.inst(i);
         if d.op.def().effect == Effect::Write || d.results.iter().any(|v| read[v.index()]) {
             mark(&mut read, &d.operands);
+            for &r in &d.regions {
+                mark(&mut read, &func.region(r).results);
+                func.walk(r, &mut |f, _, i| {
+                    mark(&mut read, &f.inst(i).operands);
+                    f.inst(i).regions.iter().for_each(|&r| mark(&mut read, &f.region(r).results));
+                });
+            }
             kept.push(i);
         }
     }

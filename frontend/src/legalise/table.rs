@@ -1,7 +1,7 @@
 //! Which rule legalises which op.
 
 use super::cx::{NodeCx, Res};
-use super::{conv, diag, elementwise as el, index, matrix, misc, norm, pad, parts, reduce, shape, slice, space, state};
+use super::{conv, diag, elementwise as el, index, lists, matrix, misc, norm, pad, parts, reduce, shape, slice, space, state};
 use crate::dtype::DataType;
 use graphc_ir::Op;
 use std::collections::HashMap;
@@ -14,6 +14,8 @@ pub enum Rule {
     /// One IR op of two operands that broadcast.
     Bin(Op),
     Fn(fn(&mut NodeCx) -> Res),
+    /// Control flow, which needs the bodies of functions.
+    Control,
     /// The legaliser itself makes the outputs: constants, parameters, handles.
     Source,
 }
@@ -69,7 +71,7 @@ macro_rules! table {
     };
 }
 
-use Rule::{Bin, Fn, Source, Un};
+use Rule::{Bin, Control, Fn, Source, Un};
 
 table! {
     Any {
@@ -78,6 +80,17 @@ table! {
         "Assert" => Fn(super::assert);
         "Identity" | "IdentityN" | "StopGradient" | "PreventGradient" | "Snapshot" | "PlaceholderWithDefault" | "DisableCopyOnRead"
             | "RefIdentity" | "_Retval" | "CheckNumerics" | "CheckNumericsV2" | "DebugIdentityV2" | "XlaSharding" | "OptimizationBarrier" => Fn(el::identity);
+        "If" | "StatelessIf" | "Case" | "StatelessCase" | "While" | "StatelessWhile" => Control;
+        "TensorListReserve" => Fn(lists::reserve);
+        "EmptyTensorList" => Fn(lists::empty);
+        "TensorListFromTensor" => Fn(lists::from_tensor);
+        "TensorListGetItem" => Fn(lists::get_item);
+        "TensorListSetItem" => Fn(lists::set_item);
+        "TensorListStack" => Fn(lists::stack);
+        "TensorListLength" => Fn(lists::length);
+        "TensorListGather" => Fn(lists::gather);
+        "TensorListPushBack" => Fn(lists::push_back);
+        "TensorListPopBack" => Fn(lists::pop_back);
         "Shape" | "ShapeN" => Fn(shape::shape);
         "Size" => Fn(shape::size);
         "Rank" => Fn(shape::rank);

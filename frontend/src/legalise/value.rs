@@ -22,6 +22,20 @@ pub enum Known {
     Tensor(Tensor),
     /// A handle to a variable, by index in [`Lowering::vars`].
     Var(usize),
+    /// A tensor list, by index in [`Lowering::lists`].
+    List(usize),
+}
+
+/// A tensor list.
+#[derive(Clone)]
+pub struct ListInfo {
+    pub elem: Elem,
+    /// Number of elements, or with a `count` the number that there is room for.
+    pub len: Dim,
+    /// The elements along the first axis; none while their shape is open.
+    pub items: Option<V>,
+    /// Number of elements, where only the run knows: an `i32`.
+    pub count: Option<V>,
 }
 
 /// A variable that the graph refers to.
@@ -61,6 +75,12 @@ pub struct Lowering<'a> {
     pub vars: Vec<VarInfo>,
     /// The feed of each parameter.
     pub param_feeds: Vec<usize>,
+    pub lists: Vec<ListInfo>,
+    /// How many regions are open; what is known is emitted outside of them, into `prelude`.
+    pub depth: usize,
+    pub prelude: Vec<Inst>,
+    /// What names of nodes begin with: the nodes whose bodies are open.
+    pub scope: String,
     slots: Vec<Slot>,
 }
 
@@ -78,6 +98,10 @@ impl<'a> Lowering<'a> {
             loc: Loc::default(),
             vars: Vec::new(),
             param_feeds: Vec::new(),
+            lists: Vec::new(),
+            depth: 0,
+            prelude: Vec::new(),
+            scope: String::new(),
             slots: Vec::new(),
         }
     }
@@ -100,6 +124,12 @@ impl<'a> Lowering<'a> {
     /// A handle to a variable.
     pub fn handle(&mut self, var: usize) -> V {
         self.push(Type::scalar(Elem::Resource), Some(Known::Var(var)), None)
+    }
+
+    /// A tensor list.
+    pub fn list(&mut self, list: ListInfo) -> V {
+        self.lists.push(list);
+        self.push(Type::scalar(Elem::Variant), Some(Known::List(self.lists.len() - 1)), None)
     }
 
     /// Integers or bools known as expressions; their number fits the shape.
@@ -125,7 +155,7 @@ impl<'a> Lowering<'a> {
         match self.known(v)? {
             Known::Dims(d) => Some(d.to_vec()),
             Known::Tensor(t) if t.len() <= CONTENT_LIMIT => Some(t.to_ints()?.into_iter().map(Dim::from).collect()),
-            Known::Tensor(_) | Known::Var(_) => None,
+            Known::Tensor(_) | Known::Var(_) | Known::List(_) => None,
         }
     }
 
@@ -137,7 +167,7 @@ impl<'a> Lowering<'a> {
                 let ints: Option<Vec<i64>> = d.iter().map(Dim::as_const).collect();
                 int_tensor(self.ty(v), &ints?)
             }
-            Known::Var(_) => None,
+            Known::Var(_) | Known::List(_) => None,
         }
     }
 
@@ -150,13 +180,14 @@ impl<'a> Lowering<'a> {
         let tensor = self.tensor(v);
         let known = self.known(v).cloned();
         let loc = self.slots[v.0 as usize].loc.clone();
-        let mut b = Builder { func: &mut self.func, loc, insts: std::mem::take(&mut self.insts) };
+        let list = if self.depth > 0 { &mut self.prelude } else { &mut self.insts };
+        let mut b = Builder { func: &mut self.func, loc, insts: std::mem::take(list) };
         let made = match (tensor, known) {
             (Some(t), _) => Ok(b.constant(t)),
             (None, Some(Known::Dims(d))) => emit_dims(&mut b, &ty, &d),
-            _ => Err("a resource handle is used as a tensor".to_owned()),
+            _ => Err("a resource handle or a list is used as a tensor".to_owned()),
         };
-        self.insts = b.insts;
+        *list = b.insts;
         let made = made?;
         self.slots[v.0 as usize].ssa = Some(made);
         Ok(made)

@@ -1,0 +1,275 @@
+//! Tensor lists: a list is one tensor `[length, element...]`.
+//!
+//! The type of its elements may be open until something is put into it. A list that grows or shrinks in a loop has room for all that the
+//! loop's rounds can put into it, and a count.
+
+use super::cx::{Known, NodeCx, Res, V};
+use super::error::LegaliseError;
+use super::value::{ListInfo, Lowering};
+use graphc_ir::{Attrs, Dim, Elem, Op};
+
+type Cx<'c, 'l, 'a> = &'c mut NodeCx<'l, 'a>;
+
+fn info<'l>(low: &'l Lowering, v: V) -> Option<&'l ListInfo> {
+    match low.known(v) {
+        Some(Known::List(i)) => low.lists.get(*i),
+        _ => None,
+    }
+}
+
+pub fn is_list(low: &Lowering, v: V) -> bool {
+    info(low, v).is_some()
+}
+
+/// The tensors that a value is made of: itself, or what is in a list.
+pub fn parts(low: &Lowering, v: V) -> Vec<V> {
+    match info(low, v) {
+        Some(l) => l.items.into_iter().chain(l.count).collect(),
+        None => vec![v],
+    }
+}
+
+/// A value of the kind of `v` made of other tensors.
+pub fn rebuilt(low: &mut Lowering, v: V, parts: &[V]) -> V {
+    match (info(low, v).cloned(), parts) {
+        (Some(l), &[one]) if l.items.is_some() => low.list(ListInfo { items: Some(one), ..l }),
+        (Some(l), &[count]) => low.list(ListInfo { count: Some(count), ..l }),
+        (Some(l), &[items, count]) => low.list(ListInfo { items: Some(items), count: Some(count), ..l }),
+        (Some(_), _) => v,
+        (None, &[one]) => one,
+        (None, _) => v,
+    }
+}
+
+/// Two values of one kind: a list that is open takes the type of elements from the other.
+pub fn alike(cx: Cx, a: V, b: V) -> Res<(V, V)> {
+    let (Some(x), Some(y)) = (info(cx.low, a).cloned(), info(cx.low, b).cloned()) else {
+        return match (info(cx.low, a), info(cx.low, b)) {
+            (None, None) if !matches!(cx.low.known(a), Some(Known::Var(_))) => Ok((a, b)),
+            _ => Err(cx.unimplemented("handles that are chosen at run time")),
+        };
+    };
+    if x.elem != y.elem || x.len != y.len {
+        return Err(cx.unimplemented(format!("lists of {} and {} elements in one place", x.len, y.len)));
+    }
+    let (a, b) = match (x.items, y.items) {
+        (None, Some(t)) => (filled(cx, &x, &cx.shape(t)[1..].to_vec())?, b),
+        (Some(t), None) => (a, filled(cx, &y, &cx.shape(t)[1..].to_vec())?),
+        _ => (a, b),
+    };
+    Ok(match (x.count, y.count) {
+        (None, Some(_)) => (counted(cx, a)?, b),
+        (Some(_), None) => (a, counted(cx, b)?),
+        _ => (a, b),
+    })
+}
+
+/// The list with its length as a count.
+fn counted(cx: Cx, v: V) -> Res<V> {
+    let l = info(cx.low, v).cloned().ok_or_else(|| cx.malformed("no list"))?;
+    let count = cx.dim_scalar(Elem::I32, l.len.clone());
+    Ok(cx.low.list(ListInfo { count: Some(count), ..l }))
+}
+
+/// What a loop of at most `rounds` rounds begins with, where a round makes `next` of `v`: a list has elements of the type that it will
+/// have, and room and a count if its length changes.
+pub fn ready(cx: Cx, v: V, next: V, rounds: Option<&Dim>) -> Res<V> {
+    let (Some(l), Some(n)) = (info(cx.low, v).cloned(), info(cx.low, next).cloned()) else { return Ok(v) };
+    if l.count.is_some() || l.len == n.len {
+        return Ok(alike(cx, v, next)?.0);
+    }
+    let change =
+        (&n.len - &l.len).as_const().ok_or_else(|| cx.unimplemented("a list that grows by a number which is not constant"))?;
+    let (Some(old), Some(item)) = (l.items.or(n.items), n.items.or(l.items)) else { return Ok(v) };
+    let element = cx.shape(item)[1..].to_vec();
+    let mut list = l.clone();
+    if change > 0 {
+        let rounds = rounds.ok_or_else(|| cx.unimplemented("a list that grows in a loop of unknown length"))?;
+        let room = rounds * &Dim::from(change);
+        list.len = &l.len + &room;
+        let spare = cx.filled(0.0, l.elem, &[std::slice::from_ref(&room), &element].concat())?;
+        list.items = Some(if l.len.is_zero() { spare } else { cx.concat(&[old, spare], 0)? });
+    }
+    list.count = Some(cx.dim_scalar(Elem::I32, l.len.clone()));
+    Ok(cx.low.list(list))
+}
+
+/// The list with zeros for elements.
+fn filled(cx: Cx, l: &ListInfo, element: &[Dim]) -> Res<V> {
+    let shape = [std::slice::from_ref(&l.len), element].concat();
+    let items = cx.filled(0.0, l.elem, &shape)?;
+    Ok(cx.low.list(ListInfo { items: Some(items), ..l.clone() }))
+}
+
+fn operand(cx: &NodeCx) -> Res<ListInfo> {
+    let v = cx.x(0)?;
+    info(cx.low, v).cloned().ok_or_else(|| cx.unimplemented("a variant that is not a list made here"))
+}
+
+/// Operand `k` as the shape of elements, if it is complete.
+fn element_shape(cx: &NodeCx, k: usize) -> Res<Option<Vec<Dim>>> {
+    let v = cx.x(k)?;
+    match cx.rank(v) {
+        0 => match cx.low.content(v) {
+            Some(c) if c.first().is_some_and(|d| d.as_const() != Some(-1)) => {
+                return Err(cx.invalid("the only valid scalar shape tensor is the fully unknown shape specified as -1"));
+            }
+            _ => return Ok(None),
+        },
+        1 => {}
+        r => return Err(cx.invalid(format!("the shape of elements must be at most rank 1, but is of rank {r}"))),
+    }
+    let dims = cx.need_dims(k, "the shape of elements")?;
+    Ok(dims.iter().all(|d| d.as_const() != Some(-1)).then_some(dims))
+}
+
+/// The elements; zeros where nothing has been put yet and the shape operand `k` is complete.
+fn items(cx: Cx, l: &ListInfo, k: usize) -> Res<V> {
+    if let Some(items) = l.items {
+        return Ok(items);
+    }
+    let Some(shape) = element_shape(cx, k)? else {
+        return Err(cx.unimplemented("elements of a list that have no known shape"));
+    };
+    let list = filled(cx, l, &shape)?;
+    info(cx.low, list).and_then(|l| l.items).ok_or_else(|| cx.malformed("a list without elements"))
+}
+
+fn made(cx: Cx, len: Dim, shape: Option<Vec<Dim>>) -> Res {
+    let elem = cx.elem_attr("element_dtype")?;
+    let l = ListInfo { elem, len, items: None, count: None };
+    Ok(vec![match shape {
+        Some(shape) => filled(cx, &l, &shape)?,
+        None => cx.low.list(l),
+    }])
+}
+
+pub fn reserve(cx: Cx) -> Res {
+    if cx.rank(cx.x(1)?) > 0 {
+        return Err(cx.invalid("The num_elements to reserve must be a tensor size 1"));
+    }
+    let len = cx.need_dims(1, "the number of elements")?.first().cloned().unwrap_or(Dim::ZERO);
+    if len.as_const().is_some_and(|n| n < 0) {
+        return Err(cx.invalid(format!("The num_elements to reserve must be a non negative number, but got {len}")));
+    }
+    let shape = element_shape(cx, 0)?;
+    made(cx, len, shape)
+}
+
+pub fn empty(cx: Cx) -> Res {
+    let shape = element_shape(cx, 0)?;
+    made(cx, Dim::ZERO, shape)
+}
+
+pub fn from_tensor(cx: Cx) -> Res {
+    let x = cx.x(0)?;
+    let Some(len) = cx.shape(x).first().cloned() else { return Err(cx.invalid("a list from a scalar")) };
+    element_shape(cx, 1)?;
+    let elem = cx.elem(x);
+    Ok(vec![cx.low.list(ListInfo { elem, len, items: Some(x), count: None })])
+}
+
+pub fn get_item(cx: Cx) -> Res {
+    let l = operand(cx)?;
+    let (items, index) = (items(cx, &l, 2)?, cx.x(1)?);
+    Ok(vec![cx.gather(items, index, 0, 0)?])
+}
+
+/// All elements of a list have one shape here; TensorFlow's may differ.
+fn same_elements(cx: &NodeCx, items: V, item: V) -> Res<()> {
+    let (a, b) = (cx.shape(items), cx.shape(item));
+    cx.same_shape(&a[1..], &b, "the shapes of a list's elements").map(drop).map_err(|e| match e {
+        LegaliseError::Node { .. } => cx.unimplemented(format!("a list with elements of shapes {:?} and {b:?}", &a[1..])),
+        e => e,
+    })
+}
+
+pub fn set_item(cx: Cx) -> Res {
+    let l = operand(cx)?;
+    let (index, item) = (cx.x(1)?, cx.x(2)?);
+    if cx.elem(item) != l.elem {
+        return Err(cx.invalid(format!("Invalid data types; list elements {} but tried to set {}", l.elem, cx.elem(item))));
+    }
+    if cx.flag("resize_if_index_out_of_bounds").unwrap_or(false) {
+        return Err(cx.unimplemented("a list that grows when an element is set"));
+    }
+    let shape = cx.shape(item);
+    let items = match l.items {
+        Some(items) => items,
+        None => {
+            let list = filled(cx, &l, &shape)?;
+            info(cx.low, list).and_then(|l| l.items).ok_or_else(|| cx.malformed("a list without elements"))?
+        }
+    };
+    same_elements(cx, items, item)?;
+    let at = cx.reshape(index, &[Dim::ONE])?;
+    let items = cx.op(Op::ScatterNd, &[items, at, item], Attrs::new().with("kind", "set"))?;
+    Ok(vec![cx.low.list(ListInfo { items: Some(items), ..l })])
+}
+
+pub fn stack(cx: Cx) -> Res {
+    let l = operand(cx)?;
+    let n = cx.int("num_elements")?;
+    if l.count.is_some() {
+        return Err(cx.unimplemented("a list whose length the run decides, as a tensor"));
+    }
+    if n >= 0 {
+        cx.same_dim(&l.len, &Dim::from(n), "Operation expected a list with num_elements elements")?;
+    }
+    Ok(vec![items(cx, &l, 1)?])
+}
+
+pub fn length(cx: Cx) -> Res {
+    let l = operand(cx)?;
+    if let Some(count) = l.count {
+        return Ok(vec![count]);
+    }
+    Ok(vec![cx.dim_scalar(Elem::I32, l.len)])
+}
+
+pub fn gather(cx: Cx) -> Res {
+    let l = operand(cx)?;
+    let (items, indices) = (items(cx, &l, 2)?, cx.x(1)?);
+    Ok(vec![cx.gather(items, indices, 0, 0)?])
+}
+
+pub fn push_back(cx: Cx) -> Res {
+    let l = operand(cx)?;
+    let item = cx.x(1)?;
+    if let Some(items) = l.items.filter(|_| !l.len.is_zero()) {
+        same_elements(cx, items, item)?;
+    }
+    if let (Some(count), Some(items)) = (l.count, l.items) {
+        let one = cx.scalar_of(1i32);
+        let next = cx.add(count, one)?;
+        let at = cx.reshape(count, &[Dim::ONE])?;
+        let items = cx.op(Op::ScatterNd, &[items, at, item], Attrs::new().with("kind", "set"))?;
+        return Ok(vec![cx.low.list(ListInfo { items: Some(items), count: Some(next), ..l })]);
+    }
+    let row = cx.reshape(item, &[&[Dim::ONE], cx.shape(item).as_slice()].concat())?;
+    let items = match l.items {
+        Some(items) if !l.len.is_zero() => cx.concat(&[items, row], 0)?,
+        _ => row,
+    };
+    Ok(vec![cx.low.list(ListInfo { items: Some(items), len: &l.len + &Dim::ONE, ..l })])
+}
+
+pub fn pop_back(cx: Cx) -> Res {
+    let l = operand(cx)?;
+    if let Some(count) = l.count {
+        let items = items(cx, &l, 1)?;
+        let one = cx.scalar_of(1i32);
+        let left = cx.sub(count, one)?;
+        let last = cx.gather(items, left, 0, 0)?;
+        return Ok(vec![cx.low.list(ListInfo { count: Some(left), ..l }), last]);
+    }
+    if l.len.is_zero() {
+        return Err(cx.invalid("Trying to pop from an empty list."));
+    }
+    let items = items(cx, &l, 1)?;
+    let left = &l.len - &Dim::ONE;
+    let rest = cx.slice_axis(items, 0, Dim::ZERO, left.clone())?;
+    let last = cx.slice_axis(items, 0, left.clone(), Dim::ONE)?;
+    let last = cx.reshape(last, &cx.shape(items)[1..].to_vec())?;
+    Ok(vec![cx.low.list(ListInfo { items: Some(rest), len: left, ..l }), last])
+}
