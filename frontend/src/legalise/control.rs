@@ -359,6 +359,9 @@ fn looped(cx: Cx, from: &mut Sources, cond: &NameAttrList, body: &NameAttrList, 
         let outputs = call(cx, from, body, &inside)?;
         let mut next = Vec::new();
         for k in (0..args.len()).filter(|&k| !fixed[k]) {
+            if !lists::same_each(cx.low, args[k], outputs[k]) {
+                return Err(cx.unimplemented("a list whose elements are known in some rounds only"));
+            }
             let (_, after) = lists::alike(cx, args[k], outputs[k])?;
             next.extend(lists::parts(cx.low, after));
         }

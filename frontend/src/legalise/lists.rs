@@ -57,11 +57,32 @@ pub fn alike(cx: Cx, a: V, b: V) -> Res<(V, V)> {
         (Some(t), None) => (a, filled(cx, &y, &cx.shape(t)[1..].to_vec())?),
         _ => (a, b),
     };
+    let (a, b) = if x.each == y.each { (a, b) } else { (forgetful(cx, a), forgetful(cx, b)) };
     Ok(match (x.count, y.count) {
         (None, Some(_)) => (counted(cx, a)?, b),
         (Some(_), None) => (a, counted(cx, b)?),
         _ => (a, b),
     })
+}
+
+/// The list without what is known of its elements.
+fn forgetful(cx: Cx, v: V) -> V {
+    match info(cx.low, v).cloned() {
+        Some(l) => cx.low.list(ListInfo { each: None, ..l }),
+        None => v,
+    }
+}
+
+/// True if two lists are known to hold the same in every element, or neither is.
+pub fn same_each(low: &Lowering, a: V, b: V) -> bool {
+    info(low, a).map(|l| &l.each) == info(low, b).map(|l| &l.each)
+}
+
+/// An element of which all is known.
+fn known_item(cx: Cx, l: &ListInfo) -> Option<V> {
+    let (each, items) = (l.each.clone()?, l.items?);
+    let ty = cx.ty(items).with_shape(cx.shape(items)[1..].to_vec());
+    Some(cx.low.dims(ty, each))
 }
 
 /// The list with its length as a count.
@@ -90,6 +111,7 @@ pub fn ready(cx: Cx, v: V, next: V, rounds: Option<&Dim>) -> Res<V> {
         let spare = cx.filled(0.0, l.elem, &[std::slice::from_ref(&room), &element].concat())?;
         list.items = Some(if l.len.is_zero() { spare } else { cx.concat(&[old, spare], 0)? });
     }
+    list.each = if l.len.is_zero() { n.each } else { None };
     list.count = Some(cx.dim_scalar(Elem::I32, l.len.clone()));
     Ok(cx.low.list(list))
 }
@@ -137,7 +159,7 @@ fn items(cx: Cx, l: &ListInfo, k: usize) -> Res<V> {
 
 fn made(cx: Cx, len: Dim, shape: Option<Vec<Dim>>) -> Res {
     let elem = cx.elem_attr("element_dtype")?;
-    let l = ListInfo { elem, len, items: None, count: None };
+    let l = ListInfo { elem, len, items: None, count: None, each: None };
     Ok(vec![match shape {
         Some(shape) => filled(cx, &l, &shape)?,
         None => cx.low.list(l),
@@ -166,11 +188,14 @@ pub fn from_tensor(cx: Cx) -> Res {
     let Some(len) = cx.shape(x).first().cloned() else { return Err(cx.invalid("a list from a scalar")) };
     element_shape(cx, 1)?;
     let elem = cx.elem(x);
-    Ok(vec![cx.low.list(ListInfo { elem, len, items: Some(x), count: None })])
+    Ok(vec![cx.low.list(ListInfo { elem, len, items: Some(x), count: None, each: None })])
 }
 
 pub fn get_item(cx: Cx) -> Res {
     let l = operand(cx)?;
+    if let Some(v) = known_item(cx, &l) {
+        return Ok(vec![v]);
+    }
     let (items, index) = (items(cx, &l, 2)?, cx.x(1)?);
     Ok(vec![cx.gather(items, index, 0, 0)?])
 }
@@ -204,7 +229,7 @@ pub fn set_item(cx: Cx) -> Res {
     same_elements(cx, items, item)?;
     let at = cx.reshape(index, &[Dim::ONE])?;
     let items = cx.op(Op::ScatterNd, &[items, at, item], Attrs::new().with("kind", "set"))?;
-    Ok(vec![cx.low.list(ListInfo { items: Some(items), ..l })])
+    Ok(vec![cx.low.list(ListInfo { items: Some(items), each: None, ..l })])
 }
 
 pub fn stack(cx: Cx) -> Res {
@@ -239,19 +264,22 @@ pub fn push_back(cx: Cx) -> Res {
     if let Some(items) = l.items.filter(|_| !l.len.is_zero()) {
         same_elements(cx, items, item)?;
     }
+    let content = cx.low.content(item);
+    let first = l.len.is_zero() && l.count.is_none();
+    let each = if first { content } else { content.filter(|c| l.each.as_ref() == Some(c)) };
     if let (Some(count), Some(items)) = (l.count, l.items) {
         let one = cx.scalar_of(1i32);
         let next = cx.add(count, one)?;
         let at = cx.reshape(count, &[Dim::ONE])?;
         let items = cx.op(Op::ScatterNd, &[items, at, item], Attrs::new().with("kind", "set"))?;
-        return Ok(vec![cx.low.list(ListInfo { items: Some(items), count: Some(next), ..l })]);
+        return Ok(vec![cx.low.list(ListInfo { items: Some(items), count: Some(next), each, ..l })]);
     }
     let row = cx.reshape(item, &[&[Dim::ONE], cx.shape(item).as_slice()].concat())?;
     let items = match l.items {
         Some(items) if !l.len.is_zero() => cx.concat(&[items, row], 0)?,
         _ => row,
     };
-    Ok(vec![cx.low.list(ListInfo { items: Some(items), len: &l.len + &Dim::ONE, ..l })])
+    Ok(vec![cx.low.list(ListInfo { items: Some(items), len: &l.len + &Dim::ONE, each, ..l })])
 }
 
 pub fn pop_back(cx: Cx) -> Res {
@@ -260,7 +288,10 @@ pub fn pop_back(cx: Cx) -> Res {
         let items = items(cx, &l, 1)?;
         let one = cx.scalar_of(1i32);
         let left = cx.sub(count, one)?;
-        let last = cx.gather(items, left, 0, 0)?;
+        let last = match known_item(cx, &l) {
+            Some(v) => v,
+            None => cx.gather(items, left, 0, 0)?,
+        };
         return Ok(vec![cx.low.list(ListInfo { count: Some(left), ..l }), last]);
     }
     if l.len.is_zero() {

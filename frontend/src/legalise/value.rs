@@ -36,6 +36,8 @@ pub struct ListInfo {
     pub items: Option<V>,
     /// Number of elements, where only the run knows: an `i32`.
     pub count: Option<V>,
+    /// What every element holds, where that is known; integers.
+    pub each: Option<Vec<Dim>>,
 }
 
 /// A variable that the graph refers to.
