@@ -53,8 +53,8 @@ pub fn alike(cx: Cx, a: V, b: V) -> Res<(V, V)> {
         return Err(cx.unimplemented(format!("lists of {} and {} elements in one place", x.len, y.len)));
     }
     let (a, b) = match (x.items, y.items) {
-        (None, Some(t)) => (filled(cx, &x, &cx.shape(t)[1..].to_vec())?, b),
-        (Some(t), None) => (a, filled(cx, &y, &cx.shape(t)[1..].to_vec())?),
+        (None, Some(t)) => (filled(cx, &x, &cx.shape(t)[1..])?, b),
+        (Some(t), None) => (a, filled(cx, &y, &cx.shape(t)[1..])?),
         _ => (a, b),
     };
     let (a, b) = if x.each == y.each { (a, b) } else { (forgetful(cx, a), forgetful(cx, b)) };
@@ -301,6 +301,6 @@ pub fn pop_back(cx: Cx) -> Res {
     let left = &l.len - &Dim::ONE;
     let rest = cx.slice_axis(items, 0, Dim::ZERO, left.clone())?;
     let last = cx.slice_axis(items, 0, left.clone(), Dim::ONE)?;
-    let last = cx.reshape(last, &cx.shape(items)[1..].to_vec())?;
+    let last = cx.reshape(last, &cx.shape(items)[1..])?;
     Ok(vec![cx.low.list(ListInfo { items: Some(rest), len: left, ..l }), last])
 }
