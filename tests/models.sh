@@ -35,7 +35,7 @@ done
 
 shared=../shared/models
 if [ -d $shared ]; then
-    for name in generated/mlp generated/small_cnn generated/mobilenet_v2 real/js_movenet-lightning real/js_facemesh \
+    for name in generated/mlp generated/small_cnn generated/greedy_decode generated/mobilenet_v2 real/js_movenet-lightning real/js_facemesh \
         real/js_facemesh-detection-short real/js_blazeface-front real/js_handlandmark-lite real/js_emotion real/js_age real/js_liveness; do
         check $shared/$name 1e-4 jit object
     done
