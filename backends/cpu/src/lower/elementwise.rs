@@ -4,7 +4,7 @@ use super::layout::{Layout, collapse};
 use super::{Fail, Lowering, push_unique};
 use graphc_ir::op::Body;
 use graphc_ir::tape::{Entry, T, Tape};
-use graphc_ir::{Dim, Elem, Inst, Loc, Op, Tensor, Value};
+use graphc_ir::{Dim, Elem, Inst, InstData, Loc, Op, Tensor, Value};
 use graphc_passes::plan::{Access, Buf, Combine, Loop, LoopId, StepKind};
 use std::collections::HashMap;
 
@@ -88,6 +88,57 @@ impl Lowering<'_> {
             tape: b.tape,
         };
         self.push_loop(raw, loc)
+    }
+
+    /// A reduction and the elementwise op or fused body that makes its operand, as one loop that stores no operand.
+    pub(super) fn reduced(&mut self, producer: Inst, d: &InstData) -> Result<(), Fail> {
+        let p = self.func.inst(producer);
+        let shape = self.ty(d.operands[0]).shape.clone();
+        let (insts, params, inner) = match p.regions.first() {
+            Some(&r) => {
+                let region = self.func.region(r);
+                (region.insts.clone(), region.params.iter().copied().zip(p.operands.iter().copied()).collect(), region.results[0])
+            }
+            None => (vec![producer], HashMap::new(), p.results[0]),
+        };
+        let mut b = TapeBuilder { tape: Tape::default(), shape: shape.clone(), inputs: Vec::new(), values: HashMap::new() };
+        let needed = self.needed(&insts, &[inner]);
+        for &i in insts.iter().filter(|i| needed.contains(i)) {
+            self.tape_of(&mut b, i, &params)?;
+        }
+        let mut out = self.operand(&mut b, inner, &params)?;
+        let (kept, axes): (Vec<usize>, Vec<usize>) = (0..shape.len()).partition(|a| !d.attrs.sizes("axes").contains(a));
+        let combine = match d.attrs.str("kind") {
+            "mean" => {
+                let count = axes.iter().filter_map(|&a| shape[a].as_const()).product::<i64>();
+                let share = b.tape.constant(1.0 / count as f64, out);
+                out = b.tape.mul(out, share);
+                Combine::Sum
+            }
+            "sum" => Combine::Sum,
+            "prod" => Combine::Prod,
+            "max" => Combine::Max,
+            "min" => Combine::Min,
+            k => return Err(format!("no loop for the reduction {k:?}")),
+        };
+        b.tape.outputs = vec![out];
+        let mut output = self.result(d.results[0]);
+        if d.attrs.flag("keep") {
+            output.strides = kept.iter().map(|&a| output.strides[a].clone()).collect();
+        }
+        output.shape = [&kept, &axes].into_iter().flatten().map(|&a| shape[a].clone()).collect();
+        output.strides.resize(shape.len(), Dim::ZERO);
+        let order = [kept, axes.clone()].concat();
+        let raw = RawLoop {
+            name: format!("{}_{}", d.attrs.str("kind"), p.op.name()),
+            extents: output.shape.clone(),
+            reduced: axes.len(),
+            combine,
+            inputs: b.inputs.iter().map(|l| l.transposed(&order)).collect(),
+            outputs: vec![output],
+            tape: b.tape,
+        };
+        self.push_loop(raw, &d.loc)
     }
 
     /// Those of `insts` that `values` depend on.

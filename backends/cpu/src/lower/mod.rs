@@ -15,11 +15,11 @@ mod matrix;
 mod rows;
 
 use crate::error::{CompileError, Unsupported};
-use graphc_ir::{Def, Dim, Func, Inst, InstData, Loc, Module, Op, Region, Sym, Tensor, Type, Value};
+use graphc_ir::{Def, Dim, Elem, Func, Inst, InstData, Loc, Module, Op, Region, Sym, Tensor, Type, Value};
 use graphc_passes::plan::{Buf, ConstId, ConstLayout, Place, Plan, Port, Step, StepKind};
 use graphc_passes::target::Target;
 use layout::Layout;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What is wrong with an instruction.
 type Fail = String;
@@ -40,6 +40,8 @@ pub(crate) struct Lowering<'a> {
     /// Copies that were made inside a branch or loop of values from outside, and where those lay before.
     moved: Vec<(Value, Layout)>,
     unsupported: Vec<Unsupported>,
+    /// Elementwise work that the reduction after it does.
+    deferred: HashSet<Inst>,
 }
 
 /// Lowers `func` of `module`, which must hold no calls, to a plan with all buffers placed.
@@ -61,6 +63,7 @@ pub fn lower(module: &Module, func: &Func, target: &dyn Target) -> Result<Plan, 
         parts: HashMap::new(),
         moved: Vec::new(),
         unsupported: Vec::new(),
+        deferred: deferred(&func),
     };
     cx.signature();
     cx.region(func.body);
@@ -78,6 +81,51 @@ pub fn lower(module: &Module, func: &Func, target: &dyn Target) -> Result<Plan, 
     let mut plan = cx.plan;
     graphc_passes::plan::memory::place(&mut plan);
     Ok(plan)
+}
+
+/// Longest reduction that a loop does; longer ones have a kernel that sums in blocks, to keep the error small.
+const LOOP_REDUCTION: i64 = 4096;
+
+/// Elementwise instructions whose only reader is a short reduction that comes next: nothing in between can change what they read.
+fn deferred(func: &Func) -> HashSet<Inst> {
+    let uses = func.use_counts();
+    let mut found = HashSet::new();
+    let mut last: Option<(Region, Inst)> = None;
+    func.walk(func.body, &mut |f, region, inst| {
+        let d = f.inst(inst);
+        if d.op == Op::Const {
+            return;
+        }
+        if let Some((r, producer)) = last
+            && r == region
+            && d.op == Op::Reduce
+            && f.inst(producer).results == d.operands
+            && uses[d.operands[0].index()] == 1
+            && loops_over(f, producer)
+            && is_short(f.ty(d.operands[0]), d)
+        {
+            found.insert(producer);
+        }
+        last = Some((region, inst));
+    });
+    found
+}
+
+/// True for an elementwise op, or a fused body of nothing else: no index of an axis, which a reduction would move.
+fn loops_over(f: &Func, inst: Inst) -> bool {
+    let d = f.inst(inst);
+    let plain = |op: Op| op.is_elementwise() || matches!(op, Op::Const | Op::Broadcast);
+    match d.op {
+        Op::Fused => d.regions.iter().all(|&r| f.region(r).insts.iter().all(|&i| plain(f.inst(i).op))),
+        op => op.is_elementwise(),
+    }
+}
+
+fn is_short(x: &Type, d: &InstData) -> bool {
+    let extents = d.attrs.sizes("axes").into_iter().map(|a| x.shape.get(a).and_then(Dim::as_const));
+    let count = extents.into_iter().try_fold(1i64, |n, d| n.checked_mul(d?));
+    let known = matches!(d.attrs.str("kind"), "sum" | "mean" | "prod" | "max" | "min");
+    known && x.elem == Elem::F32 && !d.attrs.ints("axes").is_empty() && count.is_some_and(|n| (1..=LOOP_REDUCTION).contains(&n))
 }
 
 impl<'a> Lowering<'a> {
@@ -186,6 +234,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn inst(&mut self, inst: Inst) -> Result<(), Fail> {
+        if self.deferred.contains(&inst) {
+            return Ok(());
+        }
         let func = self.func;
         let d = func.inst(inst);
         for &v in d.operands.iter().chain(&d.results) {

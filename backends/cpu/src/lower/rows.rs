@@ -33,6 +33,9 @@ impl Lowering<'_> {
     }
 
     pub(super) fn reduce(&mut self, d: &InstData) -> Result<(), Fail> {
+        if let Some(producer) = self.func.def_inst(d.operands[0]).filter(|p| self.deferred.contains(p)) {
+            return self.reduced(producer, d);
+        }
         let kind = match d.attrs.str("kind") {
             "sum" => reduce::SUM,
             "mean" => reduce::MEAN,

@@ -184,6 +184,28 @@ fn reductions() {
     });
 }
 
+/// A reduction takes the elementwise op that makes its operand into its own loop.
+#[test]
+fn reductions_with_producers() {
+    for kind in ["sum", "mean", "prod", "max", "min"] {
+        for (axes, keep) in [(vec![2], false), (vec![1], true), (vec![1, 2], false), (vec![2], true)] {
+            let m = module(&[open(Elem::F32, &[5, 19]), open(Elem::F32, &[5, 1])], |b, p| {
+                let x = b.bin(Op::Sub, p[0], p[1])?;
+                Ok(vec![b.reduce(kind, x, &axes, keep)?])
+            });
+            let loops = graphc_cpu::plan(&m, "f").map(|p| (p.steps.len(), p.loops.iter().map(|l| l.reduced).max()));
+            assert!(matches!(loops, Ok((1, Some(1 | 2)))), "{kind} over {axes:?}: {loops:?}");
+            run_open(&m, &[&[5, 19], &[5, 1]], Elem::F32, &[3, 1, 0], Scale(64), &format!("{kind} of a difference over {axes:?}"));
+        }
+    }
+    // One with another reader keeps its operand; so does one over an axis of open extent.
+    sweep(Elem::F32, &[&[4, 6]], Scale(64), "sums of a square", |b, p| {
+        let x = b.bin(Op::Mul, p[0], p[0])?;
+        let y = b.bin(Op::Add, p[0], p[0])?;
+        Ok(vec![b.reduce("sum", x, &[1], false)?, x, b.reduce("max", y, &[0], false)?])
+    });
+}
+
 #[test]
 fn scans_and_orders() {
     for elem in [Elem::F32, Elem::F64, Elem::F16, Elem::I32, Elem::I64, Elem::U8] {
