@@ -6,19 +6,7 @@ use graphc_ir::interp::EvalError;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Status classes, numbered as TensorFlow numbers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum StatusCode {
-    Cancelled = 1,
-    InvalidArgument = 3,
-    NotFound = 5,
-    ResourceExhausted = 8,
-    FailedPrecondition = 9,
-    OutOfRange = 11,
-    Unimplemented = 12,
-    Internal = 13,
-}
+pub use graphc_frontend::legalise::TfStatus as StatusCode;
 
 /// An error of a session.
 #[derive(Debug)]

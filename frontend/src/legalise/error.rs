@@ -4,11 +4,13 @@ use crate::error::UnsupportedOp;
 use graphc_ir::{Dim, Sym};
 use std::fmt;
 
-/// TensorFlow's status class of a failure.
+/// TensorFlow's status class of a failure, numbered as it numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TfStatus {
+    Cancelled = 1,
     InvalidArgument = 3,
     NotFound = 5,
+    ResourceExhausted = 8,
     FailedPrecondition = 9,
     OutOfRange = 11,
     Unimplemented = 12,
