@@ -2,9 +2,9 @@
 
 use crate::{Callable, Error, Tensor, View};
 use graphc_abi::{Entry, ErrorRecord, Status};
-use graphc_cpu::EmitOptions;
 use graphc_cpu::header::{c_header, identifier};
 use graphc_cpu::object::{compile_object, sizes};
+use graphc_cpu::{Cpu, EmitOptions, Machine};
 use graphc_passes::plan::Plan;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,13 +17,13 @@ pub struct Object {
     pub name: String,
 }
 
-/// Compiles an optimised plan ahead of time, its exported symbols starting with `name`.
+/// Compiles an optimised plan ahead of time for `machine`, its exported symbols starting with `name`.
 ///
 /// # Errors
 /// If code generation fails.
-pub fn object(plan: &Plan, name: &str) -> Result<Object, Error> {
+pub fn object(plan: &Plan, machine: Machine, name: &str) -> Result<Object, Error> {
     let plans = [Plan { name: name.to_owned(), ..plan.clone() }];
-    let bytes = compile_object(&plans, &EmitOptions::default()).map_err(|e| Error::Compile(e.to_string()))?;
+    let bytes = compile_object(&plans, machine, &EmitOptions::default()).map_err(|e| Error::Compile(e.to_string()))?;
     Ok(Object { bytes, header: c_header(&plans), name: identifier(name) })
 }
 
@@ -98,7 +98,8 @@ pub fn run(callable: &Callable, feeds: &[Tensor]) -> Result<Vec<Tensor>, Error> 
     if program.has_variables() {
         return Err(Error::Compile("an object with variables is not run here".into()));
     }
-    let object = object(plan, "model")?;
+    let machine = Machine::here(Cpu::Baseline).map_err(|e| Error::Compile(e.to_string()))?;
+    let object = object(plan, machine, "model")?;
     let scratch = Scratch::new()?;
     let library = link(&object, &scratch.0)?;
     let syms: Vec<i64> = program.symbols(&views).into_iter().map(|(_, v)| v).collect();

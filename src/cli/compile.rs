@@ -1,7 +1,9 @@
 //! `graphc compile`: an object file and a C header.
 
 use super::{Failure, ModelArgs, outln};
-use graphc::linked;
+use clap::builder::PossibleValuesParser;
+use graphc::{Error, linked};
+use graphc_cpu::{Cpu, Machine};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -20,6 +22,23 @@ pub struct Args {
     /// Prefix of the exported symbols [default: the name of the object file]
     #[arg(long)]
     name: Option<String>,
+    /// System for which code is made [default: this one]
+    #[arg(long, value_name = "TRIPLE", value_parser = PossibleValuesParser::new(Machine::triples()))]
+    target: Option<String>,
+    /// Instructions that code may use without asking. Whatever it is, an object for x86-64 uses better ones where the machine that runs it has them
+    #[arg(long, default_value = "baseline", value_parser = PossibleValuesParser::new(Cpu::ALL.map(|(name, _)| name)))]
+    cpu: String,
+}
+
+impl Args {
+    fn machine(&self) -> Result<Machine, Error> {
+        let cpu = Cpu::named(&self.cpu).unwrap_or_default();
+        let machine = match &self.target {
+            Some(triple) => Machine::new(triple, cpu),
+            None => Machine::here(cpu),
+        };
+        machine.map_err(|e| Error::Compile(e.to_string()))
+    }
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
@@ -27,7 +46,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let callable = args.model.callable(&session)?;
     let plan = callable.plan(None)?;
     let stem = args.output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let object = linked::object(&plan, args.name.as_deref().unwrap_or(&stem))?;
+    let object = linked::object(&plan, args.machine()?, args.name.as_deref().unwrap_or(&stem))?;
     let header = args.output.with_extension("h");
     for (path, bytes) in [(&args.output, object.bytes.as_slice()), (&header, object.header.as_bytes())] {
         std::fs::write(path, bytes).map_err(|e| Failure::output(format!("{}: {e}", path.display())))?;

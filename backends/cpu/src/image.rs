@@ -2,7 +2,7 @@
 
 use crate::emit::{EmitOptions, codegen, define_plan};
 use crate::error::CompileError;
-use crate::jit::target_isa;
+use crate::machine::{Cpu, Machine};
 use crate::weights::Weights;
 use cranelift_module::default_libcall_names;
 use cranelift_object::object::{self, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionKind, elf};
@@ -19,7 +19,7 @@ const ENTRY: &str = "plan";
 /// # Errors
 /// If a loop has no code.
 pub fn compile_image(plan: &Plan, weights: &Weights, opts: &EmitOptions) -> Result<Vec<u8>, CompileError> {
-    let builder = ObjectBuilder::new(target_isa(false)?, "graphc", default_libcall_names())?;
+    let builder = ObjectBuilder::new(Machine::here(Cpu::Native)?.isa(false)?, "graphc", default_libcall_names())?;
     let mut module = ObjectModule::new(builder);
     define_plan(&mut module, plan, weights, ENTRY, opts)?;
     module.finish().object.write().map_err(codegen)

@@ -2,9 +2,8 @@
 
 use crate::emit::{EmitOptions, codegen, define_plan};
 use crate::error::CompileError;
+use crate::machine::{Cpu, Machine};
 use crate::weights::Weights;
-use cranelift_codegen::isa::OwnedTargetIsa;
-use cranelift_codegen::settings::{self, Configurable};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
 use graphc_abi::Entry;
@@ -37,27 +36,12 @@ impl Drop for JitCode {
     }
 }
 
-/// Code generation for the machine that runs this, or with `pic` for any machine of its kind.
-pub(crate) fn target_isa(pic: bool) -> Result<OwnedTargetIsa, CompileError> {
-    let mut flags = settings::builder();
-    let mut set = |name: &str, value: &str| flags.set(name, value).map_err(codegen);
-    set("opt_level", "speed")?;
-    set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" })?;
-    set("use_colocated_libcalls", "false")?;
-    set("is_pic", if pic { "true" } else { "false" })?;
-    let builder = match pic {
-        true => cranelift_native::builder_with_options(false),
-        false => cranelift_native::builder(),
-    };
-    builder.map_err(codegen)?.finish(settings::Flags::new(flags)).map_err(codegen)
-}
-
 /// Compiles a plan to run in this process. `weights` is the layout of the constants that the code will be called with.
 ///
 /// # Errors
 /// If a loop has no code.
 pub fn compile_jit(plan: &Plan, weights: &Weights, opts: &EmitOptions) -> Result<JitCode, CompileError> {
-    let mut builder = JITBuilder::with_isa(target_isa(false)?, default_libcall_names());
+    let mut builder = JITBuilder::with_isa(Machine::here(Cpu::Native)?.isa(false)?, default_libcall_names());
     for s in graphc_kernels::symbols() {
         builder.symbol(s.name, s.address);
     }

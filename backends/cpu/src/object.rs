@@ -7,8 +7,7 @@
 use crate::emit::{EmitOptions, codegen, define_plan, define_sizes};
 use crate::error::CompileError;
 use crate::header::identifier;
-use crate::jit::target_isa;
-use crate::tape::Variants;
+use crate::machine::Machine;
 use crate::weights::Weights;
 use cranelift_module::{DataDescription, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
@@ -16,14 +15,14 @@ use graphc_abi::ALIGN;
 use graphc_ir::Dim;
 use graphc_passes::plan::Plan;
 
-/// Compiles plans into one relocatable object for any machine of this one's architecture. The same plans give the same bytes.
+/// Compiles plans into one relocatable object for `machine`. The same plans give the same bytes, wherever they are compiled.
 ///
 /// # Errors
-/// If a loop has no code, or two plans have one name.
-pub fn compile_object(plans: &[Plan], opts: &EmitOptions) -> Result<Vec<u8>, CompileError> {
+/// If a loop has no code there, or two plans have one name.
+pub fn compile_object(plans: &[Plan], machine: Machine, opts: &EmitOptions) -> Result<Vec<u8>, CompileError> {
     let mut opts = *opts;
-    opts.tape.variants = Variants::All;
-    let mut builder = ObjectBuilder::new(target_isa(true)?, "graphc", default_libcall_names())?;
+    opts.tape.variants = machine.variants();
+    let mut builder = ObjectBuilder::new(machine.isa(true)?, "graphc", default_libcall_names())?;
     builder.per_function_section(false);
     let mut module = ObjectModule::new(builder);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

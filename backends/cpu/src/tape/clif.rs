@@ -10,7 +10,7 @@ use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I32, I32X4, I64};
 use cranelift_codegen::ir::{AbiParam, Block, BlockArg, FuncRef, Function, InstBuilder, MemFlagsData, Signature, Value};
-use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 use graphc_abi::Status;
@@ -24,9 +24,12 @@ fn has(isa: &dyn TargetIsa, flag: &str) -> bool {
     isa.isa_flags().iter().any(|f| f.name == flag && f.as_bool() == Some(true))
 }
 
-/// `extern "C" fn(frame: *const i64) -> i32`.
+/// `fn(frame: *const i64) -> i32`. On x86-64 of the System V convention, on every system: that of the vector emitters.
 pub fn kernel_signature<M: Module>(module: &M) -> Signature {
     let mut s = module.make_signature();
+    if module.isa().name() == "x64" {
+        s.call_conv = CallConv::SystemV;
+    }
     s.params.push(AbiParam::new(I64));
     s.returns.push(AbiParam::new(I32));
     s
@@ -38,6 +41,7 @@ pub fn define_kernel<M: Module>(module: &mut M, body: &Body, name: &str) -> Resu
     let x64 = isa.name() == "x64";
     let round = !x64 || has(isa, "has_sse41");
     let fma = !x64 || has(isa, "has_fma");
+    let vectors = isa.name() != "riscv64" || has(isa, "has_v");
     let body = body.legalize(Features { half: false, scale: false, round, compare: true });
     let mut ctx = Context::new();
     ctx.func.signature = kernel_signature(module);
@@ -52,7 +56,7 @@ pub fn define_kernel<M: Module>(module: &mut M, body: &Body, name: &str) -> Resu
     let fail = b.create_block();
     let by_lanes = |op: &Op| matches!(op, Op::ShlV(..) | Op::ShrV(..) | Op::SarV(..));
     let strided = (0..body.nest.inputs).any(|k| body.nest.strided(k));
-    let suits = !strided && !body.code.ops().iter().any(|(op, _)| by_lanes(op));
+    let suits = vectors && !strided && !body.code.ops().iter().any(|(op, _)| by_lanes(op));
     let vector = body.nest.lanes != Lanes::None && body.code.is_vector() && suits;
     let target = Target { fma, x64, calls: &calls, fail };
     let mut e = Emitter { b, body: &body, frame, target, vector };

@@ -49,8 +49,8 @@ pub enum Variants {
     /// The one for [`graphc_kernels::tier::tier`] of this process; for code that runs here at once.
     #[default]
     Host,
-    /// All that the module's target can have; the choice is made at run time.
-    All,
+    /// All from a tier on that the module's target can have; the choice is made at run time.
+    AtLeast(Tier),
     /// One, whatever the machine that runs it has.
     Only(Tier),
 }
@@ -111,7 +111,9 @@ pub fn define_loop<M: Module>(module: &mut M, l: &Loop, symbol: &str, opts: &Tap
     let x64 = module.isa().name() == "x64";
     let wanted: &[Tier] = match opts.variants {
         _ if !x64 => &[Tier::Portable],
-        Variants::All => &[Tier::Avx512, Tier::Avx2, Tier::Portable],
+        Variants::AtLeast(Tier::Avx512) => &[Tier::Avx512],
+        Variants::AtLeast(Tier::Avx2) => &[Tier::Avx512, Tier::Avx2],
+        Variants::AtLeast(_) => &[Tier::Avx512, Tier::Avx2, Tier::Portable],
         Variants::Host => only(graphc_kernels::tier::tier()),
         Variants::Only(t) => only(t),
     };
