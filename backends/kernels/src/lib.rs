@@ -5,6 +5,8 @@
 //! spread over threads through [`graphc_abi::Ctx::parallel`] only, and give the same result at every number of threads. The
 //! instruction set is chosen at run time, see [`tier`].
 
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+
 pub mod attention;
 pub mod conv;
 pub mod data;
@@ -13,6 +15,7 @@ pub mod epilogue;
 pub mod math;
 pub mod matrix;
 pub mod pack;
+#[cfg(feature = "std")]
 pub mod peak;
 pub mod rows;
 pub mod scalar;

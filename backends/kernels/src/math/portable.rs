@@ -90,7 +90,7 @@ impl Vector for Portable {
     }
     #[inline(always)]
     fn mul_add(self, a: Self, b: Self) -> Self {
-        if Self::FUSED { Portable(core::array::from_fn(|i| self.0[i].mul_add(a.0[i], b.0[i]))) } else { self * a + b }
+        if Self::FUSED { Portable(core::array::from_fn(|i| libm::fmaf(self.0[i], a.0[i], b.0[i]))) } else { self * a + b }
     }
     #[inline(always)]
     fn neg_mul_add(self, a: Self, b: Self) -> Self {
@@ -106,7 +106,7 @@ impl Vector for Portable {
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
-        Portable(self.0.map(f32::sqrt))
+        Portable(self.0.map(libm::sqrtf))
     }
     #[inline(always)]
     fn abs(self) -> Self {

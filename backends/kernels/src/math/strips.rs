@@ -147,5 +147,5 @@ fn elu_f64(x: f64) -> f64 {
 }
 
 fn rsqrt_f64(x: f64) -> f64 {
-    1.0 / x.sqrt()
+    1.0 / libm::sqrt(x)
 }

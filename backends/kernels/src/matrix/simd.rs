@@ -139,7 +139,7 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
-            lanes(|i| a[i].mul_add(b[i], c[i]))
+            lanes(|i| libm::fmaf(a[i], b[i], c[i]))
         } else {
             lanes(|i| a[i] * b[i] + c[i])
         }

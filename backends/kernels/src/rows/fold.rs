@@ -70,7 +70,7 @@ pub(super) trait Number: Copy + PartialEq + 'static {
 }
 
 macro_rules! float_number {
-    ($($t:ty),*) => {$(
+    ($($t:ty: $sqrt:path),*) => {$(
         impl Number for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -98,7 +98,7 @@ macro_rules! float_number {
             }
             #[inline(always)]
             fn root(self) -> Self {
-                self.sqrt()
+                $sqrt(self)
             }
             #[inline(always)]
             fn negated(self) -> Self {
@@ -107,7 +107,7 @@ macro_rules! float_number {
         }
     )*};
 }
-float_number!(f32, f64);
+float_number!(f32: libm::sqrtf, f64: libm::sqrt);
 
 macro_rules! integer_number {
     ($($t:ty),*) => {$(

@@ -45,7 +45,7 @@ unsafe fn norm_rows_body<V: Vector>(a: &LayerNormArgs, from: usize, to: usize) {
             let mean = if a.rms != 0 { 0.0 } else { total::<V>(v, n, |x| x) / n as f32 };
             let center = V::set(mean);
             let variance = total::<V>(v, n, |x| (x - center) * (x - center)) / n as f32;
-            let factor = V::set(1.0 / (variance + a.eps as f32).sqrt());
+            let factor = V::set(1.0 / libm::sqrtf(variance + a.eps as f32));
             let one = V::set(1.0);
             let load = |p: *const f32, i: usize, k: usize, absent: V| match (p.is_null(), k == V::LANES) {
                 (true, _) => absent,

@@ -15,9 +15,9 @@ fn scale(from: usize, to: usize, align_corners: bool) -> f32 {
 #[inline(always)]
 fn between(i: usize, from: usize, scale: f32, half_pixel: bool) -> (usize, usize, f32) {
     let at = if half_pixel { (i as f32 + 0.5) * scale - 0.5 } else { i as f32 * scale };
-    let floor = at.floor();
+    let floor = libm::floorf(at);
     let lower = (floor.max(0.0) as usize).min(from - 1);
-    let upper = (at.ceil().max(0.0) as usize).min(from - 1);
+    let upper = (libm::ceilf(at).max(0.0) as usize).min(from - 1);
     (lower, upper, at - floor)
 }
 
@@ -90,7 +90,7 @@ unsafe fn bilinear_rows_body<V: Vector>(a: &ResizeBilinearArgs, from: usize, to:
 #[inline(always)]
 fn nearest(i: usize, from: usize, scale: f32, align_corners: bool, half_pixel: bool) -> usize {
     let at = if half_pixel { (i as f32 + 0.5) * scale } else { i as f32 * scale };
-    let at = if align_corners { at.round() } else { at.floor() };
+    let at = if align_corners { libm::roundf(at) } else { libm::floorf(at) };
     (at.max(0.0) as usize).min(from - 1)
 }
 
