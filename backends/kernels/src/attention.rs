@@ -9,9 +9,9 @@ use crate::matrix::dot::dots;
 use crate::matrix::gemm::{or, sizes};
 use crate::matrix::gemv;
 use crate::matrix::product::{Product, row_tiles};
-use crate::matrix::simd::{Portable, Simd};
+use crate::matrix::simd::Simd;
 use crate::pack::{pack_raw, panels};
-use crate::tier::{Tier, tier};
+use crate::tier::by_tier;
 use crate::{Symbol, symbol_list};
 use core::ptr::null;
 use graphc_abi::args::matrix::AttentionArgs;
@@ -137,7 +137,6 @@ impl Head {
         let scores = scratch.wrapping_add(PACKED_LEN + 2 * SEGMENT);
         // A stride that is no multiple of a page keeps the rows' lines in different sets.
         let lds = block + 16;
-        let finish = finish_row();
         for i in 0..blocks {
             let t0 = i * block;
             let t = block.min(self.t_k.saturating_sub(t0));
@@ -188,9 +187,9 @@ impl Head {
                         if start {
                             *state = State { max: f32::NEG_INFINITY, sum: 0.0 };
                         }
-                        let rescale = (finish.softmax)(scores.add(i * lds), mask, t, &mut *state);
+                        let rescale = softmax(scores.add(i * lds), mask, t, &mut *state);
                         if !start && rescale != 1.0 {
-                            (finish.scale)(out.add(i * self.out_time), d_v, rescale);
+                            scale(out.add(i * self.out_time), d_v, rescale);
                         }
                     }
                     let product = Product {
@@ -217,7 +216,7 @@ impl Head {
                     // Without keys the product is zero.
                     if last && self.t_k > 0 {
                         for i in 0..rows {
-                            (finish.scale)(out.add(i * self.out_time), d_v, 1.0 / (*states.add(r + i)).sum);
+                            scale(out.add(i * self.out_time), d_v, 1.0 / (*states.add(r + i)).sum);
                         }
                     }
                 }
@@ -226,57 +225,13 @@ impl Head {
     }
 }
 
-/// Row functions of a tier.
-struct RowFns {
-    softmax: unsafe fn(*mut f32, *const f32, usize, &mut State) -> f32,
-    scale: unsafe fn(*mut f32, usize, f32),
-}
-
-fn finish_row() -> RowFns {
-    #[cfg(target_arch = "x86_64")]
-    match tier() {
-        Tier::Avx512 => return RowFns { softmax: x86::softmax_avx512, scale: x86::scale_avx512 },
-        Tier::Avx2 => return RowFns { softmax: x86::softmax_avx2, scale: x86::scale_avx2 },
-        Tier::Portable => {}
-    }
-    RowFns { softmax: softmax_portable, scale: scale_portable }
-}
-
-unsafe fn softmax_portable(x: *mut f32, mask: *const f32, n: usize, state: &mut State) -> f32 {
-    unsafe { softmax::<Portable>(x, mask, n, state) }
-}
-
-unsafe fn scale_portable(x: *mut f32, n: usize, by: f32) {
-    unsafe { scale::<Portable>(x, n, by) }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::State;
-    use crate::matrix::simd::{Avx2, Avx512};
-
-    #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn softmax_avx2(x: *mut f32, mask: *const f32, n: usize, state: &mut State) -> f32 {
-        unsafe { super::softmax::<Avx2>(x, mask, n, state) }
-    }
-    #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn scale_avx2(x: *mut f32, n: usize, by: f32) {
-        unsafe { super::scale::<Avx2>(x, n, by) }
-    }
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub unsafe fn softmax_avx512(x: *mut f32, mask: *const f32, n: usize, state: &mut State) -> f32 {
-        unsafe { super::softmax::<Avx512>(x, mask, n, state) }
-    }
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub unsafe fn scale_avx512(x: *mut f32, n: usize, by: f32) {
-        unsafe { super::scale::<Avx512>(x, n, by) }
-    }
-}
+by_tier!(fn softmax(x: *mut f32, mask: *const f32, n: usize, state: &mut State) -> f32 = softmax_of, matrix::simd);
+by_tier!(fn scale(x: *mut f32, n: usize, by: f32) = scale_of, matrix::simd);
 
 /// Replaces the scores `x[n]` by `exp(x + mask - max)` and adds them to the row's state; the factor by which earlier results of the row
 /// shrink. `x` has room for whole vectors. Masked out entirely, a row ends with the sum 0.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(x: *mut f32, mask: *const f32, n: usize, state: &mut State) -> f32 {
+unsafe fn softmax_of<S: Simd>(x: *mut f32, mask: *const f32, n: usize, state: &mut State) -> f32 {
     const U: usize = 4;
     unsafe {
         let whole = n.next_multiple_of(S::LANES);
@@ -328,7 +283,7 @@ unsafe fn softmax<S: Simd>(x: *mut f32, mask: *const f32, n: usize, state: &mut 
 }
 
 #[inline(always)]
-unsafe fn scale<S: Simd>(x: *mut f32, n: usize, by: f32) {
+unsafe fn scale_of<S: Simd>(x: *mut f32, n: usize, by: f32) {
     unsafe {
         let by = S::splat(by);
         let mut i = 0;

@@ -12,9 +12,12 @@
 use crate::epilogue::{Activation, Epilogue, Stored, finish, finish_rows, hard_swish};
 use crate::matrix::gemm::{Bf16, or, sizes};
 use crate::matrix::product::row_tiles;
+#[cfg(target_arch = "aarch64")]
+use crate::matrix::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::matrix::simd::{Avx2, Avx512, NativePairs};
 use crate::matrix::simd::{Dot, Pairs, Portable, Simd, Singles};
+#[allow(unused_imports)] // Some architectures have one tier.
 use crate::tier::{Tier, has_bf16_dots, tier};
 use crate::{Symbol, symbol_list};
 use core::ops::Range;
@@ -174,23 +177,27 @@ macro_rules! choose {
 }
 
 fn kernel(d: &Depthwise) -> LinesFn {
-    #[cfg(target_arch = "x86_64")]
     match tier() {
-        Tier::Avx512 => return choose!(avx512::<Singles>, d),
-        Tier::Avx2 => return choose!(avx2::<Singles>, d),
-        Tier::Portable => {}
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 => choose!(avx512::<Singles>, d),
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => choose!(avx2::<Singles>, d),
+        #[cfg(target_arch = "aarch64")]
+        Tier::Neon => choose!(neon::<Singles>, d),
+        _ => choose!(portable::<Singles>, d),
     }
-    choose!(portable::<Singles>, d)
 }
 
 fn kernel_bf16(d: &Depthwise) -> LinesFn {
-    #[cfg(target_arch = "x86_64")]
     match tier() {
-        Tier::Avx512 if has_bf16_dots() => return choose!(avx512_bf16::<NativePairs>, d),
-        Tier::Avx512 | Tier::Avx2 => return choose!(avx2::<Pairs>, d),
-        Tier::Portable => {}
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 if has_bf16_dots() => choose!(avx512_bf16::<NativePairs>, d),
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 | Tier::Avx2 => choose!(avx2::<Pairs>, d),
+        #[cfg(target_arch = "aarch64")]
+        Tier::Neon => choose!(neon::<Pairs>, d),
+        _ => choose!(portable::<Pairs>, d),
     }
-    choose!(portable::<Pairs>, d)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -209,6 +216,11 @@ unsafe fn avx512_bf16<D: Dot<Avx512>, const K: usize, const S: usize>(d: &Depthw
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<D: Dot<Avx2>, const K: usize, const S: usize>(d: &Depthwise, lines: Range<usize>) {
     unsafe { lines_of::<Avx2, D, K, S, 2>(d, lines) }
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn neon<D: Dot<Neon>, const K: usize, const S: usize>(d: &Depthwise, lines: Range<usize>) {
+    unsafe { lines_of::<Neon, D, K, S, 4>(d, lines) }
 }
 
 unsafe fn portable<D: Dot<Portable>, const K: usize, const S: usize>(d: &Depthwise, lines: Range<usize>) {

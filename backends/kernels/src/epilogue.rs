@@ -5,7 +5,7 @@
 
 use crate::matrix::gemm::Bf16;
 use crate::matrix::simd::Simd;
-use crate::tier::{Tier, tier};
+use crate::tier::by_tier;
 use core::ptr::null;
 use graphc_abi::args::matrix::act;
 
@@ -379,25 +379,8 @@ unsafe fn finish_rows_of<S: Simd>(e: &Epilogue, g: &Rows) {
 /// # Safety
 /// All rows are valid at their strides; `e`'s tensors start at the block's first element.
 pub unsafe fn finish_rows(e: &Epilogue, src: *const f32, lds: usize, rows: usize, cols: usize, dst: *mut f32, ldd: usize) {
-    let g = Rows { src, lds, rows, cols, dst, ldd };
-    #[cfg(target_arch = "x86_64")]
-    {
-        use crate::matrix::simd::{Avx2, Avx512};
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn avx2(e: &Epilogue, g: &Rows) {
-            unsafe { finish_rows_of::<Avx2>(e, g) }
-        }
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn avx512(e: &Epilogue, g: &Rows) {
-            unsafe { finish_rows_of::<Avx512>(e, g) }
-        }
-        // SAFETY: `tier` names only what the processor has.
-        match tier() {
-            Tier::Avx512 => return unsafe { avx512(e, &g) },
-            Tier::Avx2 => return unsafe { avx2(e, &g) },
-            Tier::Portable => {}
-        }
-    }
-    // SAFETY: needs nothing beyond the target.
-    unsafe { finish_rows_of::<crate::matrix::simd::Portable>(e, &g) }
+    // SAFETY: by the contract.
+    unsafe { finish_in_tier(e, &Rows { src, lds, rows, cols, dst, ldd }) }
 }
+
+by_tier!(fn finish_in_tier(e: &Epilogue, g: &Rows) = finish_rows_of, matrix::simd);

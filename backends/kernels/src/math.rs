@@ -4,6 +4,8 @@
 //! zeros and subnormal arguments give what the C library gives.
 
 mod functions;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod strips;
 pub mod vector;

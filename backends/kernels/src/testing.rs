@@ -12,7 +12,7 @@ static TIER: Mutex<()> = Mutex::new(());
 /// Runs `f` in every tier of this machine.
 pub fn each_tier(mut f: impl FnMut(Tier)) {
     let _guard = TIER.lock().unwrap_or_else(|e| e.into_inner());
-    for t in [Tier::Portable, Tier::Avx2, Tier::Avx512] {
+    for (_, t) in Tier::ALL {
         if tier::force(t) {
             f(t);
         }

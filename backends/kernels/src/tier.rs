@@ -2,36 +2,60 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-/// A variant of the kernels. Later ones need what earlier ones need, and more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A variant of the kernels. Among those of one architecture, later ones need what earlier ones need, and more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Tier {
-    /// What the compilation target guarantees.
+    /// What the compilation target guarantees, in plain Rust.
     Portable = 1,
-    /// AVX2 and FMA.
+    /// x86-64: AVX2 and FMA.
     Avx2 = 2,
-    /// AVX-512 F, BW, DQ and VL.
+    /// x86-64: AVX-512 F, BW, DQ and VL.
     Avx512 = 3,
+    /// AArch64: its vectors, which every processor has.
+    Neon = 4,
+}
+
+impl Tier {
+    /// Every tier, with its name in `GRAPHC_TIER`.
+    pub const ALL: [(&'static str, Tier); 4] =
+        [("portable", Tier::Portable), ("avx2", Tier::Avx2), ("avx512", Tier::Avx512), ("neon", Tier::Neon)];
+
+    /// True if this machine can run it.
+    pub fn is_here(self) -> bool {
+        match self {
+            Tier::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => x86::features().avx2,
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => x86::features().avx512,
+            #[cfg(target_arch = "aarch64")]
+            Tier::Neon => true,
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
 }
 
 /// Zero until the first call of `tier`.
 static TIER: AtomicU8 = AtomicU8::new(0);
 
 /// The tier in use: the best one of this machine, or the one named in the environment variable `GRAPHC_TIER` (`portable`, `avx2`,
-/// `avx512`) where the machine has it.
+/// `avx512`, `neon`) where the machine has it.
 #[inline]
 pub fn tier() -> Tier {
     match TIER.load(Ordering::Relaxed) {
         1 => Tier::Portable,
         2 => Tier::Avx2,
         3 => Tier::Avx512,
+        4 => Tier::Neon,
         _ => choose(),
     }
 }
 
 /// Makes `tier` answer `tier`, for tests. False, and nothing changes, where the machine lacks it.
 pub fn force(tier: Tier) -> bool {
-    let ok = tier <= detect();
+    let ok = tier.is_here();
     if ok {
         TIER.store(tier as u8, Ordering::Relaxed);
     }
@@ -60,23 +84,13 @@ pub fn has_bf16_dots() -> bool {
 
 /// The best tier of this machine.
 pub fn detect() -> Tier {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let cpu = x86::features();
-        if cpu.avx2 {
-            return if cpu.avx512 { Tier::Avx512 } else { Tier::Avx2 };
-        }
-    }
-    Tier::Portable
+    Tier::ALL.into_iter().rev().map(|(_, tier)| tier).find(|tier| tier.is_here()).unwrap_or(Tier::Portable)
 }
 
 #[cfg(feature = "std")]
 fn named() -> Option<Tier> {
-    match std::env::var_os("GRAPHC_TIER")? {
-        v if v == "portable" => Some(Tier::Portable),
-        v if v == "avx2" => Some(Tier::Avx2),
-        _ => None,
-    }
+    let name = std::env::var_os("GRAPHC_TIER")?;
+    Tier::ALL.into_iter().find(|(n, _)| name == *n).map(|(_, tier)| tier)
 }
 
 #[cfg(not(feature = "std"))]
@@ -86,11 +100,50 @@ fn named() -> Option<Tier> {
 
 #[cold]
 fn choose() -> Tier {
-    let best = detect();
-    let tier = named().unwrap_or(best).min(best);
+    let tier = named().filter(|tier| tier.is_here()).unwrap_or_else(detect);
     TIER.store(tier as u8, Ordering::Relaxed);
     tier
 }
+
+/// Defines `unsafe fn name(..)`, which runs the `#[inline(always)]` function `body::<V>(..)` compiled for the tier in use, with `V` that
+/// tier's type in the given module; a type given behind it and a constant of `name` are handed on.
+macro_rules! by_tier {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<const $g:ident: $kind:ty>)? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)?
+        = $body:path, $($module:ident)::+ $(, $more:ty)?) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis unsafe fn $name $(<const $g: $kind>)? ($($arg: $ty),*) $(-> $ret)? {
+            use $body as body;
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            unsafe fn avx512 $(<const $g: $kind>)? ($($arg: $ty),*) $(-> $ret)? {
+                use $body as body;
+                // SAFETY: the caller's contract.
+                unsafe { body::<$crate::$($module)::+::Avx512 $(, $more)? $(, $g)?>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2 $(<const $g: $kind>)? ($($arg: $ty),*) $(-> $ret)? {
+                use $body as body;
+                // SAFETY: the caller's contract.
+                unsafe { body::<$crate::$($module)::+::Avx2 $(, $more)? $(, $g)?>($($arg),*) }
+            }
+            // SAFETY: the caller's contract; `tier` answers what the processor has, and every AArch64 has the vectors of `Neon`.
+            unsafe {
+                match $crate::tier::tier() {
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::tier::Tier::Avx512 => avx512 $(::<$g>)? ($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::tier::Tier::Avx2 => avx2 $(::<$g>)? ($($arg),*),
+                    #[cfg(target_arch = "aarch64")]
+                    $crate::tier::Tier::Neon => body::<$crate::$($module)::+::Neon $(, $more)? $(, $g)?>($($arg),*),
+                    _ => body::<$crate::$($module)::+::Portable $(, $more)? $(, $g)?>($($arg),*),
+                }
+            }
+        }
+    };
+}
+pub(crate) use by_tier;
 
 /// What `core` has no macro for: the features of this processor that the system lets programs use.
 #[cfg(target_arch = "x86_64")]

@@ -122,7 +122,7 @@ pub fn define_loop<M: Module>(module: &mut M, l: &Loop, symbol: &str, opts: &Tap
         let set = match tier {
             Tier::Avx512 => vector::Set::Avx512,
             Tier::Avx2 => vector::Set::Avx2,
-            Tier::Portable => continue,
+            Tier::Portable | Tier::Neon => continue,
         };
         if let Ok(bytes) = walk::kernel(&body, set) {
             let name = format!("{symbol}.{}", if tier == Tier::Avx512 { "avx512" } else { "avx2" });
@@ -141,7 +141,8 @@ pub fn define_loop<M: Module>(module: &mut M, l: &Loop, symbol: &str, opts: &Tap
 
 fn only(t: Tier) -> &'static [Tier] {
     match t {
-        Tier::Portable => &[Tier::Portable],
+        // What Cranelift emits for AArch64 is in its vectors already.
+        Tier::Portable | Tier::Neon => &[Tier::Portable],
         Tier::Avx2 => &[Tier::Avx2],
         Tier::Avx512 => &[Tier::Avx512],
     }

@@ -87,7 +87,7 @@ unsafe fn tile<T: Copy>(x: *const T, from: isize, y: *mut T, to: isize, height: 
     // SAFETY: the caller's contract.
     unsafe {
         #[cfg(target_arch = "x86_64")]
-        if size_of::<T>() == 4 && crate::tier::tier() >= crate::tier::Tier::Avx2 {
+        if size_of::<T>() == 4 && crate::tier::tier() != crate::tier::Tier::Portable {
             return tile_of_words(x.cast(), from, y.cast(), to, height, width);
         }
         plain(x, from, y, to, height, width);

@@ -4,8 +4,9 @@
 //! beyond `n` elements.
 
 use super::functions as f;
-use super::vector::{Vector, by_tier};
+use super::vector::Vector;
 use crate::Symbol;
+use crate::tier::by_tier;
 
 /// The body of a strip of `$f`. (A function that takes `$f` would call it through a shim, which has no target features and is not
 /// inlined.)
@@ -45,8 +46,8 @@ macro_rules! strips {
         }
         mod tiered {
             use super::*;
-            $(by_tier!(pub fn $vf(x: *const f32, y: *mut f32, n: usize) = super::body::$vf);)*
-            $(by_tier!(pub fn $bf(x: *const f32, y: *const f32, z: *mut f32, n: usize) = super::body::$bf);)*
+            $(by_tier!(pub fn $vf(x: *const f32, y: *mut f32, n: usize) = super::body::$vf, math::vector);)*
+            $(by_tier!(pub fn $bf(x: *const f32, y: *const f32, z: *mut f32, n: usize) = super::body::$bf, math::vector);)*
         }
         $(
             /// # Safety

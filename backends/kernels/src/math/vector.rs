@@ -1,8 +1,8 @@
 //! Vectors of `f32` of one tier, so that a kernel's body is written once.
 //!
 //! A value of a vector type is the proof that the processor has its instructions: the first one comes from an `unsafe` constructor
-//! (`set`, `load`), all that is derived from it is safe. Bodies are `#[inline(always)]` and generic over [`Vector`]; `by_tier!` wraps
-//! them into functions with the tier's target features.
+//! (`set`, `load`), all that is derived from it is safe. Bodies are `#[inline(always)]` and generic over [`Vector`];
+//! [`crate::tier::by_tier`] wraps them into functions with the tier's target features.
 
 use core::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Sub};
 
@@ -105,42 +105,8 @@ pub trait Bits:
     fn eq_zero(self) -> <Self::Float as Vector>::Mask;
 }
 
-/// Defines `unsafe fn name(..)`, which runs the `#[inline(always)]` function `body::<V>(..)` compiled for the tier in use.
-macro_rules! by_tier {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path) => {
-        $(#[$meta])*
-        #[allow(clippy::too_many_arguments)]
-        $vis unsafe fn $name($($arg: $ty),*) $(-> $ret)? {
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            unsafe fn avx512($($arg: $ty),*) $(-> $ret)? {
-                use $body as body;
-                // SAFETY: the caller's contract.
-                unsafe { body::<$crate::math::vector::Avx512>($($arg),*) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2($($arg: $ty),*) $(-> $ret)? {
-                use $body as body;
-                // SAFETY: the caller's contract.
-                unsafe { body::<$crate::math::vector::Avx2>($($arg),*) }
-            }
-            use $body as body;
-            // SAFETY: the caller's contract; `tier` answers what the processor has.
-            unsafe {
-                match $crate::tier::tier() {
-                    #[cfg(target_arch = "x86_64")]
-                    $crate::tier::Tier::Avx512 => avx512($($arg),*),
-                    #[cfg(target_arch = "x86_64")]
-                    $crate::tier::Tier::Avx2 => avx2($($arg),*),
-                    _ => body::<$crate::math::vector::Portable>($($arg),*),
-                }
-            }
-        }
-    };
-}
-pub(crate) use by_tier;
-
+#[cfg(target_arch = "aarch64")]
+pub use super::neon::{Neon, NeonBits};
 pub use super::portable::{Portable, PortableBits};
 #[cfg(target_arch = "x86_64")]
 pub use super::x86::{Avx2, Avx2Bits, Avx512, Avx512Bits};

@@ -1,7 +1,7 @@
 //! Scalar products of one row with many: what a product with few rows and a transposed right operand is made of.
 
-use super::simd::{Portable, Simd};
-use crate::tier::{Tier, tier};
+use super::simd::Simd;
+use crate::tier::by_tier;
 
 /// Rows of `b` at a time.
 const J: usize = 4;
@@ -43,29 +43,10 @@ unsafe fn dots_of<S: Simd>(a: *const f32, b: *const f32, ldb: isize, k: usize, n
     }
 }
 
-/// `out[j] = scale * sum(a[i] * b[j * ldb + i])` for `i < k` and `j < n`.
-///
-/// # Safety
-/// `a` holds `k` values, `out` has room for `n`, and each row of `b` holds `k`.
-pub unsafe fn dots(a: *const f32, b: *const f32, ldb: isize, k: usize, n: usize, scale: f32, out: *mut f32) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use super::simd::{Avx2, Avx512};
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn avx2(a: *const f32, b: *const f32, ldb: isize, k: usize, n: usize, scale: f32, out: *mut f32) {
-            unsafe { dots_of::<Avx2>(a, b, ldb, k, n, scale, out) }
-        }
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn avx512(a: *const f32, b: *const f32, ldb: isize, k: usize, n: usize, scale: f32, out: *mut f32) {
-            unsafe { dots_of::<Avx512>(a, b, ldb, k, n, scale, out) }
-        }
-        // SAFETY: `tier` names only what the processor has; the rest by the contract.
-        match tier() {
-            Tier::Avx512 => return unsafe { avx512(a, b, ldb, k, n, scale, out) },
-            Tier::Avx2 => return unsafe { avx2(a, b, ldb, k, n, scale, out) },
-            Tier::Portable => {}
-        }
-    }
-    // SAFETY: by the contract.
-    unsafe { dots_of::<Portable>(a, b, ldb, k, n, scale, out) }
-}
+by_tier!(
+    /// `out[j] = scale * sum(a[i] * b[j * ldb + i])` for `i < k` and `j < n`.
+    ///
+    /// # Safety
+    /// `a` holds `k` values, `out` has room for `n`, and each row of `b` holds `k`.
+    pub fn dots(a: *const f32, b: *const f32, ldb: isize, k: usize, n: usize, scale: f32, out: *mut f32) = dots_of, matrix::simd
+);

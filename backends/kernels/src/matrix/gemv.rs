@@ -6,6 +6,7 @@
 use super::product::Product;
 use super::simd::{Portable, Simd};
 use crate::epilogue::finish_rows;
+#[allow(unused_imports)] // Some architectures have one tier.
 use crate::tier::{Tier, tier};
 use core::ops::Range;
 
@@ -107,19 +108,35 @@ unsafe fn avx512<const MR: usize, const NV: usize, const U: usize>(
     unsafe { sums::<super::simd::Avx512, MR, NV, U>(a, la, b, lb, k, o) }
 }
 
+#[cfg(target_arch = "aarch64")]
+unsafe fn neon<const MR: usize, const NV: usize, const U: usize>(
+    a: *const f32,
+    la: usize,
+    b: *const f32,
+    lb: usize,
+    k: usize,
+    o: *mut f32,
+) {
+    unsafe { sums::<super::simd::Neon, MR, NV, U>(a, la, b, lb, k, o) }
+}
+
 /// Columns of a call, and the functions for one and for two rows.
 fn kernels(nr: usize) -> (usize, [SumsFn; MAX_ROWS]) {
-    #[cfg(target_arch = "x86_64")]
     match (tier(), nr) {
-        (Tier::Avx512, 64) => return (64, [avx512::<1, 4, 2>, avx512::<2, 4, 1>]),
-        (Tier::Avx512, 48) => return (48, [avx512::<1, 3, 3>, avx512::<2, 3, 2>]),
-        (Tier::Avx512, 32) => return (32, [avx512::<1, 2, 4>, avx512::<2, 2, 2>]),
-        (Tier::Avx512, _) => return (16, [avx512::<1, 1, 8>, avx512::<2, 1, 4>]),
-        (Tier::Avx2, _) => return (16, [avx2::<1, 2, 4>, avx2::<2, 2, 2>]),
-        (Tier::Portable, _) => {}
+        #[cfg(target_arch = "x86_64")]
+        (Tier::Avx512, 64) => (64, [avx512::<1, 4, 2>, avx512::<2, 4, 1>]),
+        #[cfg(target_arch = "x86_64")]
+        (Tier::Avx512, 48) => (48, [avx512::<1, 3, 3>, avx512::<2, 3, 2>]),
+        #[cfg(target_arch = "x86_64")]
+        (Tier::Avx512, 32) => (32, [avx512::<1, 2, 4>, avx512::<2, 2, 2>]),
+        #[cfg(target_arch = "x86_64")]
+        (Tier::Avx512, _) => (16, [avx512::<1, 1, 8>, avx512::<2, 1, 4>]),
+        #[cfg(target_arch = "x86_64")]
+        (Tier::Avx2, _) => (16, [avx2::<1, 2, 4>, avx2::<2, 2, 2>]),
+        #[cfg(target_arch = "aarch64")]
+        (Tier::Neon, _) => (16, [neon::<1, 4, 4>, neon::<2, 4, 2>]),
+        _ => (16, [portable::<1, 4, 2>, portable::<2, 4, 1>]),
     }
-    let _ = nr;
-    (16, [portable::<1, 4, 2>, portable::<2, 4, 1>])
 }
 
 /// Computes rows `0..m`, `m` at most [`MAX_ROWS`], of the panels of a direct product that accumulates nothing.

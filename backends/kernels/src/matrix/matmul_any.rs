@@ -83,7 +83,7 @@ macro_rules! matmul {
                         match tier {
                             crate::tier::Tier::Avx512 => block_avx512(g, a, b, c, rows, cols),
                             crate::tier::Tier::Avx2 => block_avx2(g, a, b, c, rows, cols),
-                            crate::tier::Tier::Portable => block(g, a, b, c, rows, cols),
+                            _ => block(g, a, b, c, rows, cols),
                         }
                         #[cfg(not(target_arch = "x86_64"))]
                         block(g, a, b, c, rows, cols);

@@ -9,6 +9,7 @@
 use super::product::{Product, row_tiles};
 use super::simd::{Portable, Simd};
 use crate::epilogue::{Epilogue, finish_rows};
+#[allow(unused_imports)] // Some architectures have one tier.
 use crate::tier::{Tier, tier};
 use core::ptr::null;
 
@@ -96,6 +97,11 @@ unsafe fn avx512<const P: usize, const J: usize>(x: *const *const f32, l: usize,
     unsafe { sums::<super::simd::Avx512, P, J>(x, l, r, s, w, o) }
 }
 
+#[cfg(target_arch = "aarch64")]
+unsafe fn neon<const P: usize, const J: usize>(x: *const *const f32, l: usize, r: usize, s: usize, w: *const f32, o: *mut f32) {
+    unsafe { sums::<super::simd::Neon, P, J>(x, l, r, s, w, o) }
+}
+
 /// Rows of a block, its function, and that for one row.
 type Kernel = (usize, SumsFn, SumsFn);
 
@@ -109,6 +115,8 @@ static PORTABLE: [Kernel; MAX_COLS] = kernels!(portable, [1: 8, 2: 4, 3: 3, 4: 2
 static AVX2: [Kernel; MAX_COLS] = kernels!(avx2, [1: 8, 2: 4, 3: 3, 4: 2, 5: 1, 6: 1, 7: 1, 8: 1]);
 #[cfg(target_arch = "x86_64")]
 static AVX512: [Kernel; MAX_COLS] = kernels!(avx512, [1: 8, 2: 8, 3: 6, 4: 6, 5: 4, 6: 4, 7: 3, 8: 3]);
+#[cfg(target_arch = "aarch64")]
+static NEON: [Kernel; MAX_COLS] = kernels!(neon, [1: 8, 2: 8, 3: 6, 4: 6, 5: 4, 6: 4, 7: 3, 8: 3]);
 
 /// Computes rows `0..m` of a product that accumulates nothing; a table holds tiles of [`row_tiles`] of at most [`TILE_ROWS`].
 ///
@@ -121,6 +129,8 @@ pub unsafe fn multiply(g: &Product, m: usize, scratch: *mut f32) {
         Tier::Avx512 => &AVX512,
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => &AVX2,
+        #[cfg(target_arch = "aarch64")]
+        Tier::Neon => &NEON,
         _ => &PORTABLE,
     };
     let (block, many, one) = kernels[n - 1];

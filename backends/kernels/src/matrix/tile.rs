@@ -12,6 +12,7 @@
 
 use super::simd::{Dot, Pairs, Portable, Simd, Singles};
 use crate::epilogue::{Activation, Epilogue, Stored, hard_swish};
+#[allow(unused_imports)] // Some architectures have one tier.
 use crate::tier::{Tier, has_bf16_dots, tier};
 use core::ptr::null;
 
@@ -307,6 +308,16 @@ unsafe fn avx512_pairs<const MR: usize, const NV: usize, const INDIRECT: bool>(t
     unsafe { tile::<super::simd::Avx512, super::simd::NativePairs, MR, NV, INDIRECT>(t) }
 }
 
+#[cfg(target_arch = "aarch64")]
+unsafe fn neon<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<super::simd::Neon, Singles, MR, NV, INDIRECT>(t) }
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn neon_pairs<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<super::simd::Neon, Pairs, MR, NV, INDIRECT>(t) }
+}
+
 /// Sixteen 128-bit registers hold two rows of sixteen columns, thirty-two hold four.
 #[cfg(target_arch = "x86_64")]
 static PORTABLE: [Micro; 2] = [micro!(portable, 16, 4, [1 2]), micro!(portable_pairs, 16, 4, [1 2])];
@@ -330,17 +341,21 @@ static AVX512: [[Micro; 4]; 2] = [
     ],
 ];
 
+/// Six rows of sixteen columns take twenty-four of thirty-two registers.
+#[cfg(target_arch = "aarch64")]
+static NEON: [Micro; 2] = [micro!(neon, 16, 4, [1 2 3 4 5 6]), micro!(neon_pairs, 16, 4, [1 2 3 4])];
+
 /// The microkernels for panels `nr` wide in the tier in use; `pairs`: those for bf16.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
 pub fn micro(nr: usize, pairs: bool) -> &'static Micro {
     let kind = usize::from(pairs);
-    #[cfg(target_arch = "x86_64")]
     match tier() {
-        Tier::Avx512 if !pairs || has_bf16_dots() => {
-            return AVX512[kind].get((nr / 16).wrapping_sub(1)).unwrap_or(&AVX512[kind][0]);
-        }
-        Tier::Avx512 | Tier::Avx2 => return &AVX2[kind],
-        Tier::Portable => {}
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 if !pairs || has_bf16_dots() => AVX512[kind].get((nr / 16).wrapping_sub(1)).unwrap_or(&AVX512[kind][0]),
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 | Tier::Avx2 => &AVX2[kind],
+        #[cfg(target_arch = "aarch64")]
+        Tier::Neon => &NEON[kind],
+        _ => &PORTABLE[kind],
     }
-    let _ = nr;
-    &PORTABLE[kind]
 }

@@ -1,7 +1,8 @@
 //! Layer normalisation and root-mean-square normalisation over rows.
 
 use super::{size, split};
-use crate::math::vector::{Vector, by_tier};
+use crate::math::vector::Vector;
+use crate::tier::by_tier;
 use graphc_abi::args::rows::LayerNormArgs;
 use graphc_abi::{Ctx, Status};
 
@@ -16,7 +17,7 @@ pub unsafe extern "C" fn gc_layer_norm_f32(ctx: *const Ctx, args: *const LayerNo
     Status::Ok as i32
 }
 
-by_tier!(fn norm_rows(a: &LayerNormArgs, from: usize, to: usize) = norm_rows_body);
+by_tier!(fn norm_rows(a: &LayerNormArgs, from: usize, to: usize) = norm_rows_body, math::vector);
 
 #[inline(always)]
 unsafe fn norm_rows_body<V: Vector>(a: &LayerNormArgs, from: usize, to: usize) {

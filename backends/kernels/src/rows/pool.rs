@@ -2,8 +2,8 @@
 
 use super::{size, size_or_one, split};
 use crate::epilogue::Stored;
-use crate::matrix::simd::{Portable, Simd};
-use crate::tier::{Tier, tier};
+use crate::matrix::simd::Simd;
+use crate::tier::by_tier;
 use graphc_abi::args::bf16::Pool2dBf16Args;
 use graphc_abi::args::rows::{Pool2dArgs, pool as kind};
 use graphc_abi::{Ctx, Status};
@@ -56,28 +56,7 @@ unsafe fn pool<const BF16: bool>(ctx: &Ctx, a: &Pool2dArgs) -> i32 {
     Status::Ok as i32
 }
 
-unsafe fn pool_rows<const BF16: bool>(a: &Pool2dArgs, from: usize, to: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use crate::matrix::simd::{Avx2, Avx512};
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn avx2<const BF16: bool>(a: &Pool2dArgs, from: usize, to: usize) {
-            unsafe { pool_rows_body::<Avx2, BF16>(a, from, to) }
-        }
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn avx512<const BF16: bool>(a: &Pool2dArgs, from: usize, to: usize) {
-            unsafe { pool_rows_body::<Avx512, BF16>(a, from, to) }
-        }
-        // SAFETY: `tier` names only what the processor has.
-        match tier() {
-            Tier::Avx512 => return unsafe { avx512::<BF16>(a, from, to) },
-            Tier::Avx2 => return unsafe { avx2::<BF16>(a, from, to) },
-            Tier::Portable => {}
-        }
-    }
-    // SAFETY: needs nothing beyond the target.
-    unsafe { pool_rows_body::<Portable, BF16>(a, from, to) }
-}
+by_tier!(fn pool_rows<const BF16: bool>(a: &Pool2dArgs, from: usize, to: usize) = pool_rows_body, matrix::simd);
 
 /// The part of a window along one axis that is inside the image: first index, number of indices.
 #[inline(always)]

@@ -6,7 +6,8 @@
 
 use super::fold::{Complex, Element, Fold, Plain, Single};
 use super::{GRAIN, Shared, size, split};
-use crate::math::vector::{Vector, by_tier};
+use crate::math::vector::Vector;
+use crate::tier::by_tier;
 use graphc_abi::args::data::elem;
 use graphc_abi::args::rows::{ReduceArgs, reduce as kind};
 use graphc_abi::{Ctx, SCRATCH_BYTES, Status};
@@ -379,7 +380,7 @@ fn accumulation(kind: i64) -> i64 {
     }
 }
 
-by_tier!(fn compute_f32(part: &Part) = compute_f32_body);
+by_tier!(fn compute_f32(part: &Part) = compute_f32_body, math::vector);
 
 #[inline(always)]
 unsafe fn compute_f32_body<V: Vector>(part: &Part) {

@@ -2,7 +2,8 @@
 
 use super::{Shared, size, split};
 use crate::data::copy_bytes;
-use crate::math::vector::{Vector, by_tier};
+use crate::math::vector::Vector;
+use crate::tier::by_tier;
 use graphc_abi::args::rows::{ResizeBilinearArgs, ResizeNearestArgs};
 use graphc_abi::{Ctx, Status};
 
@@ -46,7 +47,7 @@ fn mix<V: Vector>([a, b, c, d]: [V; 4], dx: V, dy: V) -> V {
     upper + (lower - upper) * dy
 }
 
-by_tier!(fn bilinear_rows(a: &ResizeBilinearArgs, from: usize, to: usize) = bilinear_rows_body);
+by_tier!(fn bilinear_rows(a: &ResizeBilinearArgs, from: usize, to: usize) = bilinear_rows_body, math::vector);
 
 #[inline(always)]
 unsafe fn bilinear_rows_body<V: Vector>(a: &ResizeBilinearArgs, from: usize, to: usize) {

@@ -1,8 +1,9 @@
 //! Softmax and its logarithm over rows.
 
 use super::{size, size_or_one, split};
-use crate::math::vector::{Vector, by_tier};
+use crate::math::vector::Vector;
 use crate::math::{exp, log};
+use crate::tier::by_tier;
 use graphc_abi::args::rows::{SoftmaxArgs, SoftmaxF64Args};
 use graphc_abi::{Ctx, Status};
 
@@ -17,7 +18,7 @@ pub unsafe extern "C" fn gc_softmax_f32(ctx: *const Ctx, args: *const SoftmaxArg
     Status::Ok as i32
 }
 
-by_tier!(fn softmax_rows(a: &SoftmaxArgs, from: usize, to: usize) = softmax_rows_body);
+by_tier!(fn softmax_rows(a: &SoftmaxArgs, from: usize, to: usize) = softmax_rows_body, math::vector);
 
 #[inline(always)]
 unsafe fn softmax_rows_body<V: Vector>(a: &SoftmaxArgs, from: usize, to: usize) {

@@ -14,7 +14,7 @@ static TIER: Mutex<()> = Mutex::new(());
 /// Runs `f` in every tier of this machine, with a name for messages.
 pub fn each_tier(f: impl Fn(Tier)) {
     let _guard = TIER.lock().unwrap_or_else(|e| e.into_inner());
-    for tier in [Tier::Portable, Tier::Avx2, Tier::Avx512] {
+    for (_, tier) in Tier::ALL {
         if force(tier) {
             f(tier);
         }

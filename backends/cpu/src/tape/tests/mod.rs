@@ -9,7 +9,6 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_jit::{JITBuilder, JITModule};
 use graphc_ir::Elem;
 use graphc_ir::tape::Tape;
-use graphc_kernels::tier::detect;
 use graphc_passes::plan::{Access, Combine};
 use std::ffi::c_void;
 
@@ -49,7 +48,7 @@ pub fn ctx(threads: usize) -> Ctx {
 
 /// The tiers to test here.
 pub fn tiers() -> Vec<Tier> {
-    [Tier::Portable, Tier::Avx2, Tier::Avx512].into_iter().filter(|t| *t <= detect()).collect()
+    Tier::ALL.into_iter().map(|(_, tier)| tier).filter(|tier| tier.is_here()).collect()
 }
 
 /// A loop in one variant, and the module that owns its code.

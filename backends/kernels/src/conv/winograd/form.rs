@@ -9,8 +9,8 @@
 #![allow(clippy::needless_range_loop)]
 
 use crate::epilogue::{Activation, Epilogue, finish};
-use crate::matrix::simd::{Portable, Simd};
-use crate::tier::{Tier, tier};
+use crate::matrix::simd::Simd;
+use crate::tier::by_tier;
 
 /// Points of the largest form along an axis.
 pub const MAX_POINTS: usize = 6;
@@ -243,64 +243,33 @@ unsafe fn output<S: Simd, F: Form>(t: &TileOutput) {
     unsafe { if simple { output_as::<S, F, true>(t) } else { output_as::<S, F, false>(t) } }
 }
 
-/// The transforms of tiles of a form in a tier.
+/// The transforms of tiles of a form.
 ///
 /// # Safety
-/// Of both functions: the processor has the tier's instructions, and all pointers are valid for what the tile says.
+/// Of both functions: all pointers are valid for what the tile says.
 #[derive(Clone, Copy)]
 pub struct Transforms {
     pub input: unsafe fn(&TileInput),
     pub output: unsafe fn(&TileOutput),
 }
 
-macro_rules! transforms {
-    ($form:ident) => {{
-        unsafe fn input_portable(t: &TileInput) {
-            unsafe { input::<Portable, $form>(t) }
-        }
-        unsafe fn output_portable(t: &TileOutput) {
-            unsafe { output::<Portable, $form>(t) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        {
-            use crate::matrix::simd::{Avx2, Avx512};
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn input_avx2(t: &TileInput) {
-                unsafe { input::<Avx2, $form>(t) }
-            }
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn output_avx2(t: &TileOutput) {
-                unsafe { output::<Avx2, $form>(t) }
-            }
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-            unsafe fn input_avx512(t: &TileInput) {
-                unsafe { input::<Avx512, $form>(t) }
-            }
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-            unsafe fn output_avx512(t: &TileOutput) {
-                unsafe { output::<Avx512, $form>(t) }
-            }
-            match tier() {
-                Tier::Avx512 => return Transforms { input: input_avx512, output: output_avx512 },
-                Tier::Avx2 => return Transforms { input: input_avx2, output: output_avx2 },
-                Tier::Portable => {}
-            }
-        }
-        Transforms { input: input_portable, output: output_portable }
-    }};
-}
+by_tier!(fn input_f2(t: &TileInput) = input, matrix::simd, F2);
+by_tier!(fn output_f2(t: &TileOutput) = output, matrix::simd, F2);
+by_tier!(fn input_f4(t: &TileInput) = input, matrix::simd, F4);
+by_tier!(fn output_f4(t: &TileOutput) = output, matrix::simd, F4);
 
-/// The transforms in the tier in use of the form with `outputs` outputs along an axis: 2 or 4.
+/// The transforms of the form with `outputs` outputs along an axis: 2 or 4.
 pub fn transforms(outputs: usize) -> Transforms {
     if outputs == F4::OUTPUTS {
-        return transforms!(F4);
+        return Transforms { input: input_f4, output: output_f4 };
     }
-    transforms!(F2)
+    Transforms { input: input_f2, output: output_f2 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::simd::Portable;
 
     fn direct<F: Form>() {
         // One lane of the portable vectors, in f32: exact for small integers but for the filter's thirds.
