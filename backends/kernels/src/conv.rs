@@ -1,6 +1,7 @@
 //! Convolutions over NHWC images as products whose left rows are found through pointers.
 
 pub mod forward;
+mod planar;
 pub mod transpose;
 pub mod winograd;
 

@@ -8,7 +8,7 @@ mod mirror;
 mod number;
 mod scatter;
 mod topk;
-mod transpose;
+pub(crate) mod transpose;
 mod wherever;
 
 pub use copy::gc_copy_strided;

@@ -138,6 +138,11 @@ impl Epilogue {
         !self.residual_after && matches!(self.activation, Activation::None | Activation::Clamp | Activation::HardSwish)
     }
 
+    /// The same where a row takes the place of `rows`.
+    pub(crate) fn rows_apart(self, rows: usize) -> Epilogue {
+        Epilogue { ldr: self.ldr * rows, ..self }
+    }
+
     /// The epilogue of the block that starts at `row`, `col`.
     #[inline(always)]
     pub fn at(&self, row: usize, col: usize) -> Epilogue {

@@ -167,6 +167,23 @@ fn conv2d_of_real_shapes() {
         let k = [3, r.pick(&[3, 5])];
         check(Case { batch: 2, input: [9, w], k, out_c, nr, pad, ..base }, &mut r);
     }
+    // Few output channels, which go by planes.
+    for out_c in 1..=4 {
+        for in_c in [1, 3, 8, 16, 33] {
+            let stride = [r.pick(&[1, 1, 2]), r.pick(&[1, 1, 2, 3])];
+            let dil = [r.pick(&[1, 1, 2]), r.pick(&[1, 1, 3])];
+            let k = [r.pick(&[1, 3, 5, 7]), r.pick(&[1, 3, 4, 6])];
+            let (input, pad) = ([r.pick(&[1, 9, 16]), r.pick(&[60, 91, 130])], [2, 3, r.pick(&[0, 4]), r.pick(&[1, 2])]);
+            check(Case { batch: 2, in_c, input, k, stride, dil, pad, out_c, nr: 16, ..base }, &mut r);
+        }
+    }
+    // Long kernels of few output channels, pixels of which fold into columns.
+    for (c, out_c, k, stride) in
+        [(1, 1, [1, 100], [1, 2]), (2, 1, [2, 50], [1, 1]), (1, 3, [3, 40], [2, 2]), (1, 4, [1, 31], [1, 2])]
+    {
+        check(Case { batch: 2, in_c: c, input: [4, 2100], k, stride, pad: [1, 9, 1, 20], out_c, nr: 16, ..base }, &mut r);
+        check(Case { in_c: c, input: [3, 2300], k, stride, pad: [0; 4], out_c, nr: 32, ..base }, &mut r);
+    }
     check(Case { in_c: 1, input: [1, 9000], k: [1, 4000], stride: [1, 400], pad: [0, 1999, 0, 2000], out_c: 4, ..base }, &mut r);
 }
 

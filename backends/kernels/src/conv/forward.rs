@@ -3,8 +3,10 @@
 //! A pointwise convolution is a plain product. Otherwise a table holds, for each row of a block and each tap, a pointer to the
 //! tap's channels (or to zeros), and serves all panels of weights. With few channels the taps of one kernel row, which are
 //! contiguous in the image, count as one; lines that the kernel overhangs are copied with their padding first. Where they make one
-//! panel, the pixels of a line go without a table: they are evenly spaced.
+//! panel, the pixels of a line go without a table: they are evenly spaced. Few output channels go by planes of the image, or where
+//! kernels are long and low, neighbouring pixels become columns of one product.
 
+use super::planar::Planar;
 use super::{Scratch, bytes_of};
 use crate::epilogue::{Epilogue, Stored};
 use crate::matrix::gemm::{Bf16, or, run, sizes, stored};
@@ -23,20 +25,21 @@ const TABLE_BYTES: usize = 192 << 10;
 const IMAGE_BYTES: usize = 400 << 10;
 const LINES_BYTES: usize = 512 << 10;
 
-struct Conv {
-    in_h: usize,
-    in_w: usize,
+/// Extents of a convolution: heights before widths, top before left.
+pub(super) struct Conv {
+    pub in_h: usize,
+    pub in_w: usize,
     /// Channels of a group, and from a pixel to the next; in pairs where the product is one of pairs, unless it goes by lines.
-    c: usize,
-    ldx: usize,
-    out_h: usize,
-    out_w: usize,
-    k: [usize; 2],
-    stride: [usize; 2],
-    dil: [usize; 2],
-    pad: [usize; 2],
+    pub c: usize,
+    pub ldx: usize,
+    pub out_h: usize,
+    pub out_w: usize,
+    pub k: [usize; 2],
+    pub stride: [usize; 2],
+    pub dil: [usize; 2],
+    pub pad: [usize; 2],
     /// The product of a group, from row 0 on; its left operand is the image.
-    product: Product,
+    pub product: Product,
 }
 
 // SAFETY: as `Product`.
@@ -153,6 +156,16 @@ unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs, bf16: Option<Bf16>) -> Option<()> 
     let mut conv = Conv { in_h, in_w, c, ldx, out_h, out_w, k: [k_h, k_w], stride, dil, pad, product };
     let work = rows.saturating_mul(n).saturating_mul(k);
     let split = Split::new(ctx.threads, rows, panels(n, nr), work.saturating_mul(groups), groups);
+    if let Some(planar) = Planar::new(&conv, groups) {
+        let (parts, lines) = (split.parts().min(batch * out_h), batch * out_h);
+        // SAFETY: chunks compute disjoint lines; each worker has its own scratch.
+        unsafe {
+            ctx.parallel(parts, &|part, worker| {
+                planar.part(&conv, lines * part / parts..lines * (part + 1) / parts, Scratch::new(ctx.scratch_of(worker)));
+            })
+        }
+        return Some(());
+    }
     let lines = Lines::new(&conv, groups);
     if lines.is_none() {
         if !whole {
@@ -286,7 +299,14 @@ struct Lines {
     narrow: Option<usize>,
     /// Output lines are computed one by one, without a table of all pixels.
     by_line: bool,
+    /// So many neighbouring pixels of a line are the columns of a product, by weights that are made for it; 0 where they are not.
+    folded: usize,
 }
+
+/// Lanes that pixels are folded into.
+const FOLDED_LANES: usize = 16;
+/// Fewest pixels of a line that is worth the weights of folded pixels.
+const MIN_FOLDED: usize = 1024;
 
 /// Pixels of an output line that make it worth products of its own.
 const MIN_LINE: usize = 24;
@@ -297,10 +317,18 @@ impl Lines {
         let [k_h, k_w] = conv.k;
         let pairs = conv.product.pairs;
         let narrow = if pairs { None } else { narrow::weights_len(conv.product.n, k_h, k_w * conv.c) };
-        if groups != 1 || conv.dil[1] != 1 || conv.ldx != conv.c || k_w == 1 || (conv.c > MAX_RUN_CHANNELS && narrow.is_none()) {
+        let folded = if pairs { 0 } else { folded_pixels(conv) };
+        let narrow = narrow.filter(|_| folded == 0);
+        if groups != 1
+            || conv.dil[1] != 1
+            || conv.ldx != conv.c
+            || k_w == 1
+            || (conv.c > MAX_RUN_CHANNELS && narrow.is_none() && folded == 0)
+        {
             return None;
         }
-        let reach = (conv.out_w - 1) * conv.stride[1] + k_w;
+        // The last columns may stand for pixels beyond the line.
+        let reach = (conv.out_w.next_multiple_of(folded.max(1)) - 1) * conv.stride[1] + k_w;
         // A run of an odd number of bf16 is read with the number behind it, which meets a weight of zero.
         let odd = pairs && !(k_w * conv.c).is_multiple_of(2);
         let in_place = conv.pad[1] == 0 && reach <= conv.in_w && !odd;
@@ -314,13 +342,15 @@ impl Lines {
         let lines = (spare / conv.stride[0]).min(by_image).min(by_table).max(1);
         let copies = padded * conv.c * (lines * conv.stride[0] + span);
         // Pairs of bf16 may begin anywhere, which no stride in pairs tells.
-        let by_line = narrow.is_none() && !pairs && conv.out_w >= MIN_LINE && panels(conv.product.n, conv.product.nr) == 1;
+        let one_panel = panels(conv.product.n, conv.product.nr) == 1;
+        let by_line = folded > 0 || narrow.is_none() && !pairs && conv.out_w >= MIN_LINE && one_panel;
         let (table, zeros) = if by_line { (k_h, reach * conv.c) } else { (lines * conv.out_w * k_h, k_w * conv.c) };
         let bytes = bytes_of::<*const f32>(table)
             .saturating_add(bytes_of::<u8>(conv.image().bytes(copies)))
             .saturating_add(bytes_of::<f32>(zeros));
-        let bytes = bytes.saturating_add(bytes_of::<f32>(narrow.unwrap_or(0)));
-        (bytes <= SCRATCH_BYTES).then_some(Lines { padded, lines, table, copies, zeros, narrow, by_line })
+        let weights = if folded > 0 { FOLDED_LANES * (k_h * folded_steps(conv, folded) + 1) } else { narrow.unwrap_or(0) };
+        let bytes = bytes.saturating_add(bytes_of::<f32>(weights));
+        (bytes <= SCRATCH_BYTES).then_some(Lines { padded, lines, table, copies, zeros, narrow, by_line, folded })
     }
 
     unsafe fn part(&self, conv: &Conv, rows: Range<usize>, panels: Range<usize>, mut scratch: Scratch) {
@@ -334,6 +364,11 @@ impl Lines {
         let image_stored = conv.image();
         let copies = scratch.take::<u8>(image_stored.bytes(self.copies)).cast::<f32>();
         let weights = scratch.take::<f32>(self.narrow.unwrap_or(0));
+        // SAFETY: `new` made sure that the weights fit.
+        let folded = (self.folded > 0).then(|| unsafe { fold(conv, self.folded, &mut scratch) });
+        // Which pixels fold together does not depend on the parts.
+        let whole = |pixel: usize| pixel - pixel % conv.out_w % self.folded.max(1);
+        let rows = whole(rows.start)..whole(rows.end);
         let mut first = rows.start;
         while first < rows.end {
             let (image, oy) = (first / pixels, first / conv.out_w % conv.out_h);
@@ -344,7 +379,10 @@ impl Lines {
             unsafe {
                 let source = self.lines_of(conv, image, oy, (end - 1) / conv.out_w % conv.out_h, copies);
                 if self.by_line {
-                    Self::multiply_lines(conv, first..end, panels.clone(), &source, zeros, table);
+                    match &folded {
+                        Some(folded) => Self::multiply_lines(folded, first..end, panels.clone(), &source, zeros, table),
+                        None => Self::multiply_lines(&Folded::one_by_one(conv), first..end, panels.clone(), &source, zeros, table),
+                    }
                     first = end;
                     continue;
                 }
@@ -398,36 +436,39 @@ impl Lines {
 
     /// Computes pixels of one image line by line; `table` has room for a pointer a kernel row.
     unsafe fn multiply_lines(
-        conv: &Conv,
+        folded: &Folded,
         pixels: Range<usize>,
         panels: Range<usize>,
         source: &Source,
         zeros: *const f32,
         table: *mut *const f32,
     ) {
+        let (conv, together) = (folded.conv, folded.pixels);
         let step = conv.stride[1] * conv.c;
         let mut first = pixels.start;
         while first < pixels.end {
             let (oy, ox) = (first / conv.out_w % conv.out_h, first % conv.out_w);
             let count = (conv.out_w - ox).min(pixels.end - first);
+            // Whole rows of pixels, then the pixels that are left as columns of one row.
+            let (rows, count) = if count >= together { (count / together, count / together * together) } else { (1, count) };
             for ky in 0..conv.k[0] {
                 let y = (oy * conv.stride[0] + ky * conv.dil[0]).wrapping_sub(conv.pad[0]);
                 // SAFETY: room by the contract.
                 unsafe { *table.add(ky) = if y < conv.in_h { source.line(y, Stored::F32).wrapping_add(ox * step) } else { zeros } };
             }
-            let p = &conv.product;
+            let p = &folded.product;
             let product = Product {
-                lda: step,
+                lda: together * step,
                 table,
                 even_rows: true,
                 runs: conv.k[0],
-                steps: conv.k[1] * conv.c,
-                c: p.c.wrapping_add(first * p.ldc),
-                epilogue: p.epilogue.at(first, 0),
+                c: conv.product.c_at(first, 0),
+                n: if together > 1 { count / rows * conv.product.n } else { p.n },
+                epilogue: Epilogue { bias: p.epilogue.bias, ..conv.product.epilogue.at(first, 0) }.rows_apart(together),
                 ..*p
             };
             // SAFETY: pixels of a line are `step` floats apart, and so may those of the zeros be, which are as long as a line.
-            unsafe { product.multiply(count, panels.clone()) };
+            unsafe { product.multiply(rows, panels.clone()) };
             first += count;
         }
     }
@@ -469,4 +510,65 @@ impl Source {
     fn line(&self, y: usize, stored: Stored) -> *const f32 {
         stored.at(self.base, y.wrapping_sub(self.first).wrapping_mul(self.stride))
     }
+}
+
+/// Pixels of a line whose columns are computed together.
+struct Folded<'a> {
+    conv: &'a Conv,
+    pixels: usize,
+    /// Weights, steps and bias of a row of so many pixels.
+    product: Product,
+}
+
+impl Folded<'_> {
+    fn one_by_one(conv: &Conv) -> Folded<'_> {
+        Folded { conv, pixels: 1, product: Product { steps: conv.k[1] * conv.c, ..conv.product } }
+    }
+}
+
+/// How many neighbouring pixels fill a vector, where few of their weights would be zeros: a kernel is much longer than the pixels are
+/// apart.
+pub(super) fn folded_pixels(conv: &Conv) -> usize {
+    let (n, e) = (conv.product.n, &conv.product.epilogue);
+    let pixels = FOLDED_LANES / n;
+    let dense = conv.product.ldc == n && (e.residual.is_null() || e.ldr == n);
+    let long = conv.k[1] >= 3 * pixels * conv.stride[1];
+    if n <= 4 && dense && long && conv.out_w >= MIN_FOLDED && conv.dil[1] == 1 { pixels } else { 0 }
+}
+
+/// Inner extent of a kernel row for so many pixels.
+fn folded_steps(conv: &Conv, pixels: usize) -> usize {
+    (conv.k[1] + (pixels - 1) * conv.stride[1]) * conv.c
+}
+
+/// The product whose columns are `pixels` neighbouring pixels: the weights of each are those of the one before it, moved by a stride.
+///
+/// # Safety
+/// The scratch has room for the weights and the bias.
+unsafe fn fold<'a>(conv: &'a Conv, pixels: usize, scratch: &mut Scratch) -> Folded<'a> {
+    let (p, steps, run) = (&conv.product, folded_steps(conv, pixels), conv.k[1] * conv.c);
+    let lanes = FOLDED_LANES;
+    let weights = scratch.take::<f32>(conv.k[0] * steps * lanes + lanes);
+    let bias = weights.wrapping_add(conv.k[0] * steps * lanes);
+    // SAFETY: by the contract; the weights are those of the only panel.
+    unsafe {
+        weights.write_bytes(0, conv.k[0] * steps * lanes + lanes);
+        for (pixel, j) in (0..pixels).flat_map(|pixel| (0..p.n).map(move |j| (pixel, j))) {
+            let column = pixel * p.n + j;
+            for ky in 0..conv.k[0] {
+                let to = weights.add((ky * steps + pixel * conv.stride[1] * conv.c) * lanes + column);
+                for q in 0..run {
+                    *to.add(q * lanes) = *p.b.add((ky * run + q) * p.ldb + j);
+                }
+            }
+            if !p.epilogue.bias.is_null() {
+                *bias.add(column) = *p.epilogue.bias.add(j);
+            }
+        }
+    }
+    let bias = if p.epilogue.bias.is_null() { core::ptr::null() } else { bias.cast_const() };
+    let (panel_stride, epilogue) = (conv.k[0] * steps * lanes, Epilogue { bias, ..p.epilogue });
+    let product =
+        Product { steps, b: weights, nr: lanes, ldb: lanes, panel_stride, ldc: pixels * p.ldc, n: pixels * p.n, epilogue, ..*p };
+    Folded { conv, pixels, product }
 }

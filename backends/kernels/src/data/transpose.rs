@@ -82,8 +82,11 @@ unsafe fn transpose_view<T: Copy>(ctx: &Ctx, view: View, x: *const T, y: *mut T)
 }
 
 /// Transposes `height` lines of `width` elements, `from` apart, into `width` lines `to` apart.
+///
+/// # Safety
+/// All of these elements are valid.
 #[inline(always)]
-unsafe fn tile<T: Copy>(x: *const T, from: isize, y: *mut T, to: isize, height: usize, width: usize) {
+pub(crate) unsafe fn tile<T: Copy>(x: *const T, from: isize, y: *mut T, to: isize, height: usize, width: usize) {
     // SAFETY: the caller's contract.
     unsafe {
         #[cfg(target_arch = "x86_64")]

@@ -21,36 +21,40 @@ unsafe fn halves<const MR: usize, const W: usize, const NV: usize>(t: &Tile) {
         for i in 0..MR {
             Avx512::prefetch(t.c.wrapping_add(i * t.ldc));
         }
-        let (mut a, mut b, lda, ldb) = (t.a, t.b, t.lda, t.ldb);
-        for _ in 0..t.steps / 2 {
-            let next = b.add(ldb);
-            let half = |b: *const f32| _mm256_loadu_ps(b.add(16 * W));
-            let (even, odd) = (spread(half(b)), spread(half(next)));
-            let both = _mm512_mask_blend_ps(EVEN, odd, even);
-            for j in 0..W {
-                let (first, second) = (_mm512_loadu_ps(b.add(16 * j)), _mm512_loadu_ps(next.add(16 * j)));
-                for i in 0..MR {
-                    sums[i][j] = _mm512_fmadd_ps(_mm512_set1_ps(*a.add(i * lda)), first, sums[i][j]);
-                }
-                for i in 0..MR {
-                    sums[i][j] = _mm512_fmadd_ps(_mm512_set1_ps(*a.add(i * lda + 1)), second, sums[i][j]);
-                }
-            }
-            for i in 0..MR {
-                let pair = _mm512_castpd_ps(_mm512_set1_pd(a.add(i * lda).cast::<f64>().read_unaligned()));
-                sums[i][W] = _mm512_fmadd_ps(pair, both, sums[i][W]);
-            }
-            a = a.add(2);
-            b = next.add(ldb);
-        }
-        if t.steps % 2 == 1 {
-            let last = spread(_mm256_loadu_ps(b.add(16 * W)));
-            for i in 0..MR {
-                let x = _mm512_set1_ps(*a.add(i * lda));
+        let (mut b, lda, ldb) = (t.b, t.lda, t.ldb);
+        for run in 0..t.runs {
+            let mut a = if t.rows.is_null() { t.a } else { (*t.rows.add(run)).wrapping_add(t.skip) };
+            for _ in 0..t.steps / 2 {
+                let next = b.add(ldb);
+                let half = |b: *const f32| _mm256_loadu_ps(b.add(16 * W));
+                let (even, odd) = (spread(half(b)), spread(half(next)));
+                let both = _mm512_mask_blend_ps(EVEN, odd, even);
                 for j in 0..W {
-                    sums[i][j] = _mm512_fmadd_ps(x, _mm512_loadu_ps(b.add(16 * j)), sums[i][j]);
+                    let (first, second) = (_mm512_loadu_ps(b.add(16 * j)), _mm512_loadu_ps(next.add(16 * j)));
+                    for i in 0..MR {
+                        sums[i][j] = _mm512_fmadd_ps(_mm512_set1_ps(*a.add(i * lda)), first, sums[i][j]);
+                    }
+                    for i in 0..MR {
+                        sums[i][j] = _mm512_fmadd_ps(_mm512_set1_ps(*a.add(i * lda + 1)), second, sums[i][j]);
+                    }
                 }
-                sums[i][W] = _mm512_mask3_fmadd_ps(x, last, sums[i][W], EVEN);
+                for i in 0..MR {
+                    let pair = _mm512_castpd_ps(_mm512_set1_pd(a.add(i * lda).cast::<f64>().read_unaligned()));
+                    sums[i][W] = _mm512_fmadd_ps(pair, both, sums[i][W]);
+                }
+                a = a.add(2);
+                b = next.add(ldb);
+            }
+            if t.steps % 2 == 1 {
+                let last = spread(_mm256_loadu_ps(b.add(16 * W)));
+                for i in 0..MR {
+                    let x = _mm512_set1_ps(*a.add(i * lda));
+                    for j in 0..W {
+                        sums[i][j] = _mm512_fmadd_ps(x, _mm512_loadu_ps(b.add(16 * j)), sums[i][j]);
+                    }
+                    sums[i][W] = _mm512_mask3_fmadd_ps(x, last, sums[i][W], EVEN);
+                }
+                b = b.add(ldb);
             }
         }
         let firsts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0);

@@ -83,7 +83,7 @@ impl Product {
                 let b = panel.wrapping_add(sub);
                 let col = p * self.nr + sub;
                 let mut table = self.table;
-                let half_empty = matches!(columns % 16, 1..=8) && !micro.halves.is_empty() && self.table.is_null();
+                let half_empty = matches!(columns % 16, 1..=8) && !micro.halves.is_empty() && direct;
                 let kernels = match (half_empty, direct) {
                     (true, _) => micro.halves,
                     (_, true) => micro.direct,

@@ -90,7 +90,7 @@ pub struct Micro {
     /// `direct[r - 1]` computes `r` rows.
     pub direct: &'static [TileFn],
     pub indirect: &'static [TileFn],
-    /// `halves[r - 1]` computes `r` rows of which the last vector is at most half full, as `direct` without a pointer a run. May be empty.
+    /// `halves[r - 1]` computes `r` rows of which the last vector is at most half full, as `direct`. May be empty.
     pub halves: &'static [TileFn],
 }
 
