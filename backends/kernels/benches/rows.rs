@@ -123,7 +123,7 @@ fn main() {
             let n = d.iter().product::<i64>() as usize;
             // SAFETY: within the arrays.
             report(&format!("{name} of {d:?} over {mask:b}"), n, 0, &mut || unsafe {
-                rows::gc_reduce(&ctx, &a);
+                rows::gc_reduce_f32(&ctx, &a);
             });
         }
     }

@@ -170,7 +170,7 @@ impl Head {
                         n: t,
                         accumulate: false,
                         last: false,
-                        pairs: false,
+                        pairs: None,
                         epilogue: Epilogue::NONE,
                     };
                     if self.few {

@@ -13,6 +13,7 @@ pub(crate) const SYMBOLS: &[Symbol] = symbol_list![
     forward::gc_conv2d_bf16,
     transpose::gc_conv_transpose_f32,
     transpose::gc_pack_conv_transpose_f32,
+    winograd::filter::gc_transform_filter,
     winograd::gc_winograd_f32,
 ];
 

@@ -103,7 +103,7 @@ pub unsafe extern "C" fn gc_depthwise_bf16(ctx: *const Ctx, args: *const Depthwi
         act_lo: g.act_lo,
         act_hi: g.act_hi,
     };
-    let stored = Bf16 { residual: Stored::Bf16, result: Stored::Bf16 };
+    let stored = Bf16::stored(0, 0);
     // SAFETY: by the contract.
     match unsafe { run(ctx, &wide, Some(stored)) } {
         Some(()) => Status::Ok as i32,

@@ -124,7 +124,7 @@ impl Epilogue {
     /// With the storage of a product of bf16, if it is one.
     pub(crate) fn of_bf16(self, bf16: Option<Bf16>) -> Epilogue {
         match bf16 {
-            Some(Bf16 { residual, result }) => Epilogue { residual_stored: residual, stored: result, ..self },
+            Some(Bf16 { residual, result, .. }) => Epilogue { residual_stored: residual, stored: result, ..self },
             None => self,
         }
     }

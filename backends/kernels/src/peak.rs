@@ -58,6 +58,7 @@ pub fn read_bandwidth(data: &[f32]) -> f64 {
 by_tier!(fn sum(data: &[f32]) -> f32 = sum_of, matrix::simd);
 
 /// Several sums side by side, for the width of the vectors and the latency of an addition.
+#[expect(clippy::extra_unused_type_parameters, reason = "what `by_tier` calls takes the tier's vectors")]
 #[inline(always)]
 unsafe fn sum_of<S: Simd>(data: &[f32]) -> f32 {
     let (blocks, _) = data.as_chunks::<128>();

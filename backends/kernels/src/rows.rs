@@ -11,7 +11,7 @@ mod softmax;
 pub use arg_reduce::gc_arg_reduce;
 pub use norm::gc_layer_norm_f32;
 pub use pool::{gc_pool2d_bf16, gc_pool2d_f32};
-pub use reduce::gc_reduce;
+pub use reduce::{gc_reduce, gc_reduce_f32};
 pub use resize::{gc_resize_bilinear_f32, gc_resize_nearest};
 pub use softmax::{gc_softmax_f32, gc_softmax_f64};
 
@@ -23,6 +23,7 @@ pub(crate) const SYMBOLS: &[crate::Symbol] = crate::symbol_list![
     gc_softmax_f64,
     gc_layer_norm_f32,
     gc_reduce,
+    gc_reduce_f32,
     gc_arg_reduce,
     gc_pool2d_f32,
     gc_pool2d_bf16,

@@ -26,12 +26,12 @@ pub struct Field {
 /// A kernel as code generation sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Signature {
-    /// The symbol's name, `gc_...`.
-    pub symbol: &'static str,
+    /// The symbols' names, `gc_...`: kernels that differ in the types that they take.
+    pub symbols: &'static [&'static str],
     pub fields: &'static [Field],
 }
 
-/// Defines the argument struct of a kernel together with its [`Signature`].
+/// Defines the argument struct of a kernel, or of several of one kind, together with its [`Signature`].
 ///
 /// ```text
 /// kernel_args! {
@@ -44,7 +44,7 @@ macro_rules! kernel_args {
     (@ty Out $t:ty) => { *mut $t };
     (@ty Int) => { i64 };
     (@ty Real) => { f64 };
-    ($($(#[$doc:meta])* pub struct $name:ident : $symbol:literal { $($(#[$fdoc:meta])* $field:ident : $kind:ident $($t:ty)?),* $(,)? })*) => {
+    ($($(#[$doc:meta])* pub struct $name:ident : $($symbol:literal)|+ { $($(#[$fdoc:meta])* $field:ident : $kind:ident $($t:ty)?),* $(,)? })*) => {
         $(
             $(#[$doc])*
             #[repr(C)]
@@ -52,7 +52,7 @@ macro_rules! kernel_args {
             pub struct $name { $($(#[$fdoc])* pub $field: $crate::args::kernel_args!(@ty $kind $($t)?)),* }
             impl $name {
                 pub const SIGNATURE: $crate::args::Signature = $crate::args::Signature {
-                    symbol: $symbol,
+                    symbols: &[$($symbol),+],
                     fields: &[$($crate::args::Field { name: stringify!($field), kind: $crate::args::FieldKind::$kind }),*],
                 };
             }
@@ -72,5 +72,8 @@ pub mod rows;
 
 /// The signature of the kernel `symbol`.
 pub fn signature(symbol: &str) -> Option<&'static Signature> {
-    [matrix::SIGNATURES, bf16::SIGNATURES, rows::SIGNATURES, data::SIGNATURES].into_iter().flatten().find(|s| s.symbol == symbol)
+    [matrix::SIGNATURES, bf16::SIGNATURES, rows::SIGNATURES, data::SIGNATURES]
+        .into_iter()
+        .flatten()
+        .find(|s| s.symbols.contains(&symbol))
 }

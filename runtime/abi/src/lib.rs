@@ -14,6 +14,7 @@
 #![no_std]
 
 pub mod args;
+pub mod model;
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};

@@ -61,7 +61,9 @@ impl Lowering<'_> {
             return Err(format!("a reduction over {} axes that do not merge", extents.len()));
         }
         let mask = strides[1].iter().enumerate().filter(|(_, s)| s.is_zero()).fold(0, |m, (i, _)| m | 1 << i);
-        let k = Kernel::new("gc_reduce").buf("x", &x).buf("y", &out).int("elem", elem_code(x.elem)?).int("kind", kind);
+        // The kernel for all other types is large: programs that reduce f32 alone go without it.
+        let symbol = if x.elem == Elem::F32 { "gc_reduce_f32" } else { "gc_reduce" };
+        let k = Kernel::new(symbol).buf("x", &x).buf("y", &out).int("elem", elem_code(x.elem)?).int("kind", kind);
         let mut k = k.int("rank", extents.len() as i64).int("mask", mask).dims(&D, &extents);
         if !x.is_dense() {
             k = k.int("strided", 1).dims(&S, &strides[0]);

@@ -9,7 +9,7 @@
 use super::planar::Planar;
 use super::{Scratch, bytes_of};
 use crate::epilogue::{Epilogue, Stored};
-use crate::matrix::gemm::{Bf16, or, run, sizes, stored};
+use crate::matrix::gemm::{Bf16, or, run, sizes};
 use crate::matrix::narrow;
 use crate::matrix::product::{Product, Split, copied_row, row_tiles};
 use crate::pack::{PANEL_WIDTHS, packed_len, panels};
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn gc_conv2d_bf16(ctx: *const Ctx, args: *const Conv2dBf16
         act_hi: g.act_hi,
     };
     // SAFETY: by the contract.
-    match unsafe { convolve(ctx, &wide, Some(Bf16 { residual: stored(g.residual_f32), result: stored(g.y_f32) })) } {
+    match unsafe { convolve(ctx, &wide, Some(Bf16::stored(g.residual_f32, g.y_f32))) } {
         Some(()) => Status::Ok as i32,
         None => Status::InvalidShape as i32,
     }
@@ -141,7 +141,7 @@ unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs, bf16: Option<Bf16>) -> Option<()> 
         n,
         accumulate: false,
         last: true,
-        pairs,
+        pairs: bf16.map(|b| b.micros),
         epilogue,
     };
     let of_group = |i: usize| product.of_group(i, c / per_word, packed_len(k, n, nr));
@@ -205,7 +205,7 @@ impl Product {
 impl Conv {
     /// How the image lies in memory.
     fn image(&self) -> Stored {
-        if self.product.pairs { Stored::Bf16 } else { Stored::F32 }
+        if self.product.pairs.is_some() { Stored::Bf16 } else { Stored::F32 }
     }
 
     fn with(&self, product: Product) -> Conv {
@@ -315,7 +315,7 @@ impl Lines {
     /// `None` where the convolution does not qualify.
     fn new(conv: &Conv, groups: usize) -> Option<Lines> {
         let [k_h, k_w] = conv.k;
-        let pairs = conv.product.pairs;
+        let pairs = conv.product.pairs.is_some();
         let narrow = if pairs { None } else { narrow::weights_len(conv.product.n, k_h, k_w * conv.c) };
         let folded = if pairs { 0 } else { folded_pixels(conv) };
         let narrow = narrow.filter(|_| folded == 0);
@@ -419,7 +419,7 @@ impl Lines {
                 let product = Product {
                     table,
                     runs: k_h,
-                    steps: if p.pairs { run.div_ceil(2) } else { run },
+                    steps: if p.pairs.is_some() { run.div_ceil(2) } else { run },
                     c: p.c_at(first, 0),
                     epilogue: p.epilogue.at(first, 0),
                     ..*p

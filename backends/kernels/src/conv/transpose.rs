@@ -123,7 +123,7 @@ impl Transposed {
     }
 
     unsafe fn part(&self, phase: &Phase, rows: Range<usize>, panels: Range<usize>, mut scratch: Scratch) {
-        let max_rows = micro(self.nr, false).max_rows();
+        let max_rows = micro(self.nr).max_rows();
         let k = self.k[0] * self.k[1] * self.in_c;
         // SAFETY: the scratch is this worker's.
         let zeros = unsafe { scratch.zeros(self.in_c) };
@@ -160,7 +160,7 @@ impl Transposed {
                         n: (group * self.nr).min(self.out_c - p * self.nr),
                         accumulate: false,
                         last: false,
-                        pairs: false,
+                        pairs: None,
                         epilogue: Epilogue::NONE,
                     };
                     product.multiply(count, 0..group);

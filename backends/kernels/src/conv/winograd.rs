@@ -312,7 +312,7 @@ impl Block {
                     n: count * conv.nr,
                     accumulate: false,
                     last: false,
-                    pairs: false,
+                    pairs: None,
                     epilogue: Epilogue::NONE,
                 };
                 if rows > 0 {

@@ -3,6 +3,7 @@
 use super::gemv;
 use super::narrow;
 use super::product::{Product, Split};
+use super::tile::{Micros, pairs_micro};
 use crate::epilogue::{Epilogue, Stored};
 use crate::pack::{pack_raw, packed_len, panels};
 use core::ops::Range;
@@ -24,7 +25,7 @@ pub(crate) fn or(x: usize, default: usize) -> usize {
 unsafe fn part(g: &Product, m: usize, rows: Range<usize>, panels: Range<usize>, scratch: *mut f32) {
     // SAFETY: rows and panels of the caller's product.
     unsafe {
-        if m <= gemv::MAX_ROWS && !g.pairs {
+        if m <= gemv::MAX_ROWS && g.pairs.is_none() {
             return gemv::multiply(g, m, panels);
         }
         let part = Product {
@@ -33,7 +34,7 @@ unsafe fn part(g: &Product, m: usize, rows: Range<usize>, panels: Range<usize>, 
             epilogue: g.epilogue.at(rows.start, 0),
             ..*g
         };
-        if !g.pairs && narrow::weights_len(g.n, 1, g.steps).is_some() {
+        if g.pairs.is_none() && narrow::weights_len(g.n, 1, g.steps).is_some() {
             return narrow::multiply(&part, rows.len(), scratch);
         }
         part.multiply_blocked(rows.len(), panels, g.depth_blocks(m), scratch)
@@ -113,7 +114,7 @@ pub unsafe extern "C" fn gc_gemm_bf16(ctx: *const Ctx, args: *const GemmBf16Args
         act_hi: g.act_hi,
     };
     // SAFETY: by the contract.
-    unsafe { multiply(ctx, &words, Some(Bf16 { residual: stored(g.residual_f32), result: stored(g.y_f32) })) }
+    unsafe { multiply(ctx, &words, Some(Bf16::stored(g.residual_f32, g.y_f32))) }
 }
 
 /// How residual and result of a product of bf16 lie in memory.
@@ -121,10 +122,19 @@ pub unsafe extern "C" fn gc_gemm_bf16(ctx: *const Ctx, args: *const GemmBf16Args
 pub(crate) struct Bf16 {
     pub residual: Stored,
     pub result: Stored,
+    /// The microkernels of pairs: what never multiplies them does not refer to them, and a program without bf16 is smaller.
+    pub micros: Micros,
+}
+
+impl Bf16 {
+    /// Factors of bf16, with residual and result of f32 where the flags say so.
+    pub fn stored(residual_f32: i64, result_f32: i64) -> Bf16 {
+        Bf16 { residual: stored(residual_f32), result: stored(result_f32), micros: pairs_micro }
+    }
 }
 
 /// From a flag that says "f32".
-pub(crate) fn stored(f32: i64) -> Stored {
+fn stored(f32: i64) -> Stored {
     if f32 == 0 { Stored::Bf16 } else { Stored::F32 }
 }
 
@@ -164,7 +174,7 @@ unsafe fn multiply(ctx: &Ctx, g: &GemmArgs, bf16: Option<Bf16>) -> i32 {
                 n,
                 accumulate: false,
                 last: true,
-                pairs: bf16.is_some(),
+                pairs: bf16.map(|b| b.micros),
                 epilogue: Epilogue {
                     bias: shift(g.bias, Stored::F32, i * g.bias_batch),
                     residual: shift(g.residual, epilogue.residual_stored, i * g.residual_batch),

@@ -183,7 +183,7 @@ impl Matmul {
             n: self.n,
             accumulate: false,
             last: true,
-            pairs: false,
+            pairs: None,
             epilogue: self.epilogue,
         }
     }
@@ -197,7 +197,7 @@ impl Matmul {
         let copy_a = self.a_col != 1 || self.a_row < 0;
         let group = (B_LEN / (depth * nr))
             .min(panels.len())
-            .min(if aside { C_LEN / (nr * micro(nr, false).max_rows()) } else { usize::MAX })
+            .min(if aside { C_LEN / (nr * micro(nr).max_rows()) } else { usize::MAX })
             .max(1);
         let mut block = m;
         if copy_a {

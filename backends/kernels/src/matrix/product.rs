@@ -1,6 +1,6 @@
 //! Loops over the tiles of a product, and its division among threads.
 
-use super::tile::{Micro, Tile, micro};
+use super::tile::{Micro, Micros, Tile, micro};
 use crate::epilogue::{Epilogue, Stored, finish_rows};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -40,8 +40,8 @@ pub struct Product {
     pub accumulate: bool,
     /// These are the last terms of the sums: apply the epilogue.
     pub last: bool,
-    /// Both operands are bf16, two numbers in the place of one of f32; their strides and extents count pairs.
-    pub pairs: bool,
+    /// Both operands are bf16, two numbers in the place of one of f32, and these multiply them; strides and extents count pairs.
+    pub pairs: Option<Micros>,
     pub epilogue: Epilogue,
 }
 
@@ -59,7 +59,12 @@ pub fn row_tiles(m: usize, max: usize) -> impl Iterator<Item = (usize, usize)> {
 
 impl Product {
     pub fn micro(&self) -> &'static Micro {
-        micro(self.nr, self.pairs)
+        self.micro_of(self.nr)
+    }
+
+    /// The microkernels for panels `width` wide.
+    fn micro_of(&self, width: usize) -> &'static Micro {
+        self.pairs.unwrap_or(micro)(width)
     }
 
     /// The place of result `row`, `col`.
@@ -78,7 +83,7 @@ impl Product {
             let panel = self.b.wrapping_add(p * self.panel_stride);
             let columns = self.nr.min(self.n - p * self.nr);
             // The last panel may fill fewer vectors; a table is made for the tiles of whole panels.
-            let micro = micro(if direct { self.nr.min(columns.next_multiple_of(16)) } else { self.nr }, self.pairs);
+            let micro = self.micro_of(if direct { self.nr.min(columns.next_multiple_of(16)) } else { self.nr });
             for sub in (0..columns).step_by(micro.width) {
                 let b = panel.wrapping_add(sub);
                 let col = p * self.nr + sub;

@@ -318,44 +318,84 @@ unsafe fn neon_pairs<const MR: usize, const NV: usize, const INDIRECT: bool>(t: 
     unsafe { tile::<super::simd::Neon, Pairs, MR, NV, INDIRECT>(t) }
 }
 
-/// Sixteen 128-bit registers hold two rows of sixteen columns, thirty-two hold four.
-#[cfg(target_arch = "x86_64")]
-static PORTABLE: [Micro; 2] = [micro!(portable, 16, 4, [1 2]), micro!(portable_pairs, 16, 4, [1 2])];
-#[cfg(not(target_arch = "x86_64"))]
-static PORTABLE: [Micro; 2] = [micro!(portable, 16, 4, [1 2 3 4]), micro!(portable_pairs, 16, 4, [1 2 3 4])];
-#[cfg(target_arch = "x86_64")]
-static AVX2: [Micro; 2] = [micro!(avx2, 16, 2, [1 2 3 4 5 6]), micro!(avx2_pairs, 16, 2, [1 2 3 4])];
-#[cfg(target_arch = "x86_64")]
-static AVX512: [[Micro; 4]; 2] = [
-    [
+/// The microkernels of one kind of operand in every tier.
+struct Kind {
+    portable: Micro,
+    #[cfg(target_arch = "x86_64")]
+    avx2: Micro,
+    /// For panels 16, 32, 48 and 64 wide.
+    #[cfg(target_arch = "x86_64")]
+    avx512: [Micro; 4],
+    #[cfg(target_arch = "aarch64")]
+    neon: Micro,
+}
+
+static SINGLES: Kind = Kind {
+    // Sixteen 128-bit registers hold two rows of sixteen columns, thirty-two hold four.
+    #[cfg(target_arch = "x86_64")]
+    portable: micro!(portable, 16, 4, [1 2]),
+    #[cfg(not(target_arch = "x86_64"))]
+    portable: micro!(portable, 16, 4, [1 2 3 4]),
+    #[cfg(target_arch = "x86_64")]
+    avx2: micro!(avx2, 16, 2, [1 2 3 4 5 6]),
+    #[cfg(target_arch = "x86_64")]
+    avx512: [
         micro!(avx512, 16, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
         Micro { halves: super::halves::BESIDE_ONE, ..micro!(avx512, 32, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]) },
         Micro { halves: super::halves::BESIDE_TWO, ..micro!(avx512, 48, 3, [1 2 3 4 5 6 7 8 9]) },
         micro!(avx512, 64, 4, [1 2 3 4 5 6]),
     ],
-    [
+    // Six rows of sixteen columns take twenty-four of thirty-two registers.
+    #[cfg(target_arch = "aarch64")]
+    neon: micro!(neon, 16, 4, [1 2 3 4 5 6]),
+};
+
+static PAIRS: Kind = Kind {
+    #[cfg(target_arch = "x86_64")]
+    portable: micro!(portable_pairs, 16, 4, [1 2]),
+    #[cfg(not(target_arch = "x86_64"))]
+    portable: micro!(portable_pairs, 16, 4, [1 2 3 4]),
+    #[cfg(target_arch = "x86_64")]
+    avx2: micro!(avx2_pairs, 16, 2, [1 2 3 4]),
+    #[cfg(target_arch = "x86_64")]
+    avx512: [
         micro!(avx512_pairs, 16, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
         micro!(avx512_pairs, 32, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
         micro!(avx512_pairs, 48, 3, [1 2 3 4 5 6 7 8 9]),
         micro!(avx512_pairs, 64, 4, [1 2 3 4 5 6]),
     ],
-];
+    #[cfg(target_arch = "aarch64")]
+    neon: micro!(neon_pairs, 16, 4, [1 2 3 4]),
+};
 
-/// Six rows of sixteen columns take twenty-four of thirty-two registers.
-#[cfg(target_arch = "aarch64")]
-static NEON: [Micro; 2] = [micro!(neon, 16, 4, [1 2 3 4 5 6]), micro!(neon_pairs, 16, 4, [1 2 3 4])];
+impl Kind {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+    fn of(&'static self, tier: Tier, nr: usize) -> &'static Micro {
+        match tier {
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => self.avx512.get((nr / 16).wrapping_sub(1)).unwrap_or(&self.avx512[0]),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => &self.avx2,
+            #[cfg(target_arch = "aarch64")]
+            Tier::Neon => &self.neon,
+            _ => &self.portable,
+        }
+    }
+}
 
-/// The microkernels for panels `nr` wide in the tier in use; `pairs`: those for bf16.
-#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
-pub fn micro(nr: usize, pairs: bool) -> &'static Micro {
-    let kind = usize::from(pairs);
+/// What gives the microkernels for panels of a width.
+pub type Micros = fn(usize) -> &'static Micro;
+
+/// The microkernels of f32 for panels `nr` wide in the tier in use.
+pub fn micro(nr: usize) -> &'static Micro {
+    SINGLES.of(tier(), nr)
+}
+
+/// The microkernels of pairs of bf16 for panels `nr` wide in the tier in use.
+pub fn pairs_micro(nr: usize) -> &'static Micro {
     match tier() {
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 if !pairs || has_bf16_dots() => AVX512[kind].get((nr / 16).wrapping_sub(1)).unwrap_or(&AVX512[kind][0]),
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 | Tier::Avx2 => &AVX2[kind],
-        #[cfg(target_arch = "aarch64")]
-        Tier::Neon => &NEON[kind],
-        _ => &PORTABLE[kind],
+        Tier::Avx512 if !has_bf16_dots() => PAIRS.of(Tier::Avx2, nr),
+        tier => PAIRS.of(tier, nr),
     }
 }

@@ -472,6 +472,19 @@ unsafe fn settle_f32(kind: i64, partial: *mut u8, pieces: usize, results: usize,
     unsafe { by_kind!(kind, [SUM, SUM_SQUARES, PROD, MAX, MIN], Plain<f32, 1>, settle(kind, partial, pieces, results, y, count)) }
 }
 
+/// See [`ReduceArgs`]; of f32, whatever its `elem` says.
+///
+/// # Safety
+/// `args` describes valid arrays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gc_reduce_f32(ctx: *const Ctx, args: *const ReduceArgs) -> i32 {
+    // SAFETY: by the calling convention of kernels.
+    unsafe { whole::<f32>(&*ctx, &*args, compute_f32, settle_f32) };
+    Status::Ok as i32
+}
+
+/// See [`ReduceArgs`]; of every type but f32.
+///
 /// # Safety
 /// `args` describes valid arrays.
 #[unsafe(no_mangle)]
@@ -479,8 +492,6 @@ pub unsafe extern "C" fn gc_reduce(ctx: *const Ctx, args: *const ReduceArgs) -> 
     // SAFETY: by the calling convention of kernels.
     let (ctx, a) = unsafe { (&*ctx, &*args) };
     match a.elem {
-        // SAFETY: the arguments say that the elements are f32.
-        elem::F32 => unsafe { whole::<f32>(ctx, a, compute_f32, settle_f32) },
         elem::F64 => plain!(ctx, a, f64, 8, [SUM, SUM_SQUARES, PROD, MAX, MIN]),
         elem::F16 => plain!(ctx, a, f16, 8, [SUM, SUM_SQUARES, PROD, MAX, MIN]),
         elem::BF16 => plain!(ctx, a, bf16, 8, [SUM, SUM_SQUARES, PROD, MAX, MIN]),

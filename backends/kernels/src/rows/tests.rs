@@ -220,12 +220,12 @@ fn reductions_of_f32() {
                     .collect();
                 let mut y = vec![9f32; want.len() + 1];
                 let a = reduction(x.as_ptr().cast(), y.as_mut_ptr().cast(), elem::F32, kind, dims, mask);
-                run(1, gc_reduce, &a);
+                run(1, gc_reduce_f32, &a);
                 assert_eq!(y.pop(), Some(9.0));
                 let bound = if kind == reduce::PROD { 5e-7 + 1e-8 * n as f64 } else { 5e-7 };
                 close(&format!("reduce {t:?} {dims:?} {mask:b} kind {kind}"), &y, &want, bound);
                 let one = y.clone();
-                run(3, gc_reduce, &ReduceArgs { y: y.as_mut_ptr().cast(), ..a });
+                run(3, gc_reduce_f32, &ReduceArgs { y: y.as_mut_ptr().cast(), ..a });
                 assert!(one.iter().zip(&y).all(|(a, b)| a.to_bits() == b.to_bits()), "{dims:?} depends on threads");
             }
         }
@@ -246,7 +246,7 @@ fn strided_reductions() {
                 s1: 30,
                 ..reduction(x.as_ptr().cast(), y.as_mut_ptr().cast(), 0, reduce::SUM, &[15, 20], mask)
             };
-            run(1, gc_reduce, &a);
+            run(1, gc_reduce_f32, &a);
             let view: Vec<f32> = (0..15).flat_map(|i| (0..20).map(move |j| (i, j))).map(|(i, j)| x[2 * i + 30 * j]).collect();
             let want: Vec<f64> = gathered(&view, &[15, 20], mask).iter().map(|g| g.iter().map(|&v| v as f64).sum()).collect();
             close("strided", &y[..want.len()], &want, 1e-6);
@@ -263,10 +263,10 @@ fn largest_and_smallest_keep_nan() {
                     let mut x = vec![1f32; n];
                     x[at] = f32::NAN;
                     let mut y = [0f32; 3];
-                    run(1, gc_reduce, &reduction(x.as_ptr().cast(), y.as_mut_ptr().cast(), 0, kind, &[n], 1));
+                    run(1, gc_reduce_f32, &reduction(x.as_ptr().cast(), y.as_mut_ptr().cast(), 0, kind, &[n], 1));
                     assert!(y[0].is_nan(), "{t:?} {n} {at}");
                     let x: Vec<f32> = x.iter().flat_map(|&v| [2.0, v, 3.0]).collect();
-                    run(1, gc_reduce, &reduction(x.as_ptr().cast(), y.as_mut_ptr().cast(), 0, kind, &[n, 3], 1));
+                    run(1, gc_reduce_f32, &reduction(x.as_ptr().cast(), y.as_mut_ptr().cast(), 0, kind, &[n, 3], 1));
                     assert!(y[0] == 2.0 && y[1].is_nan() && y[2] == 3.0, "{t:?} {n} {at} {y:?}");
                 }
             }

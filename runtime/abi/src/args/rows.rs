@@ -91,7 +91,7 @@ kernel_args! {
     /// Reduces the axes of `mask` of a tensor of `rank` axes; `y` has the other axes in order, dense.
     ///
     /// The order of summation depends on the shape alone.
-    pub struct ReduceArgs: "gc_reduce" {
+    pub struct ReduceArgs: "gc_reduce" | "gc_reduce_f32" {
         x: In u8,
         y: Out u8,
         /// Code of the element type, see [`elem`](super::data::elem).

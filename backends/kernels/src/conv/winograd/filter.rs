@@ -6,6 +6,7 @@
 use super::form::{F2, F4, Form};
 use crate::pack::panels;
 use core::ops::Range;
+use graphc_abi::model::Transform;
 
 /// Columns that are transformed at a time.
 const COLUMNS: usize = 16;
@@ -48,6 +49,23 @@ pub fn pack_rows(dst: &mut [f32], src: &[u8], outputs: usize, c: usize, n: usize
             }
         }
         transform(dst, src, &filter[..points], i, [c, n, nr]);
+    }
+}
+
+/// Transforms a row of a filter as [`TransformFilter`](graphc_abi::model::TransformFilter) says.
+///
+/// # Safety
+/// The filter is there, and so is the room for its transform.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gc_transform_filter(transform: *const Transform, weights: *const u8, transforms: *mut u8, row: usize) {
+    // SAFETY: by the contract.
+    let t = unsafe { &*transform };
+    let part = packed_len(t.outputs, t.input, t.out, t.width) / points(t.outputs);
+    // SAFETY: by the contract; rows are distinct parts of the transform, and aligned as panels are.
+    unsafe {
+        let src = core::slice::from_raw_parts(weights.add(t.from), 9 * t.input * t.out * size_of::<f32>());
+        let dst = core::slice::from_raw_parts_mut(transforms.add(t.to).cast::<f32>().add(row * part), part);
+        pack_rows(dst, src, t.outputs, t.input, t.out, t.width, row..row + 1);
     }
 }
 
