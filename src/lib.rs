@@ -12,6 +12,7 @@
 //!
 //! A [`Callable`] is compiled once and takes every size that its signature leaves open.
 
+pub mod aot;
 pub mod compare;
 pub mod linked;
 pub mod npz;
@@ -26,7 +27,9 @@ pub use graphc_ir as ir;
 pub use graphc_ir::{Dim, Elem, Tensor};
 pub use graphc_passes as passes;
 pub use graphc_passes::precision::Precision;
-pub use graphc_runtime::{Callable, Error, Port, Program, RunOptions, Session, SessionOptions, StatusCode, Tracer, View, array_of};
+pub use graphc_runtime::{
+    Callable, Error, Port, Program, RunOptions, Session, SessionOptions, StatusCode, Tracer, View, array_of, needs_feeds,
+};
 
 use graphc_ir::{Func, Module, text};
 use graphc_passes::pass::{Diag, PassCx};

@@ -4,7 +4,7 @@ use crate::cache::{Entry, Kept};
 use crate::error::{Error, Result, StatusCode};
 use crate::program::{Mismatch, Program, RunOptions};
 use crate::shared::Shared;
-use crate::specialise::{self, Source};
+use crate::specialise::{self, Ahead, Source};
 use crate::staged::{Choices, Engine, Staged, partition};
 use crate::view::View;
 use graphc_abi::Status;
@@ -256,6 +256,15 @@ impl Callable {
         specialise::plan(&self.shared, self.source()?, feeds).map(|p| p.plan)
     }
 
+    /// What an object needs to know of this function, for these feeds, or for all that the signature leaves open.
+    ///
+    /// # Errors
+    /// As [`Callable::plan`].
+    pub fn ahead(&self, feeds: Option<&[View]>) -> Result<Ahead> {
+        self.compiled_whole()?;
+        specialise::plan_ahead(&self.shared, self.source()?, feeds)
+    }
+
     fn compile(&self, feeds: Option<&[View]>) -> Result<Arc<Program>> {
         self.compiled_whole()?;
         let source = self.source()?;
@@ -308,14 +317,12 @@ impl Callable {
         }
     }
 
-    /// An error of a run with the class that TensorFlow gives it where that depends on the op: only its truncating divisions take a zero
-    /// for an error of their own.
+    /// An error of a run with the class that TensorFlow gives it where that depends on the op.
     fn classed(&self, e: Error) -> Error {
         let Error::Run { status: Status::DivisionByZero, node, .. } = &e else { return e };
-        let op = self.source.get().and_then(|s| Some(s.graph.node(s.graph.find(node)?).op.as_str()));
-        match op {
-            Some("TruncateDiv" | "TruncateMod") => {
-                Error::Host { node: node.clone(), status: StatusCode::Internal, message: "integer division by zero".into() }
+        match self.source.get().map(|s| specialise::zero_status(&s.graph, node)) {
+            Some(status @ StatusCode::Internal) => {
+                Error::Host { node: node.clone(), status, message: "integer division by zero".into() }
             }
             _ => e,
         }

@@ -32,6 +32,10 @@ pub enum Error {
     Memory,
     /// A host function, or control flow, failed at a node.
     Host { node: String, status: StatusCode, message: String },
+    /// A run of code that was compiled ahead of time failed.
+    Ahead(graphc_engine::Error),
+    /// A package cannot be read or written, or is not for this machine.
+    Package { file: PathBuf, message: String },
     /// The run failed at a node.
     Run { status: Status, node: String, record: ErrorRecord },
 }
@@ -53,6 +57,8 @@ impl Error {
             Error::Uninitialised { .. } => "GC0705",
             Error::Memory => "GC0706",
             Error::Host { .. } => "GC0707",
+            Error::Ahead(_) => "GC0708",
+            Error::Package { .. } => "GC0603",
         }
     }
 
@@ -66,6 +72,8 @@ impl Error {
             Error::Model(_) | Error::Feed { .. } | Error::Output { .. } | Error::Interpreter(_) => StatusCode::InvalidArgument,
             Error::Graph { error, .. } => return error.status(),
             Error::Host { status, .. } => *status,
+            Error::Ahead(e) => return e.kind as i32,
+            Error::Package { .. } => StatusCode::DataLoss,
             Error::Uninitialised { status, .. } => *status,
             Error::Memory => StatusCode::ResourceExhausted,
             Error::Compile(_) | Error::Unsupported(_) => StatusCode::Unimplemented,
@@ -104,6 +112,8 @@ impl fmt::Display for Error {
             Error::Compile(m) => write!(f, "{m}"),
             Error::Unsupported(m) => write!(f, "not supported yet: {m}"),
             Error::Interpreter(e) => write!(f, "{e}"),
+            Error::Ahead(e) => write!(f, "{e}"),
+            Error::Package { file, message } => write!(f, "{}: {message}", file.display()),
             Error::Uninitialised { variable, .. } => {
                 write!(f, "variable {variable:?} is read before it has a value; run what initialises it first")
             }
@@ -129,6 +139,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<graphc_engine::Error> for Error {
+    fn from(e: graphc_engine::Error) -> Error {
+        Error::Ahead(e)
+    }
+}
 
 impl From<graphc_frontend::Error> for Error {
     fn from(e: graphc_frontend::Error) -> Error {

@@ -4,7 +4,6 @@ mod cache;
 mod callable;
 mod error;
 mod memory;
-mod pool;
 mod program;
 mod session;
 mod shared;
@@ -22,7 +21,9 @@ pub fn has_host_function(op: &str) -> bool {
 
 pub use callable::{Callable, Port};
 pub use error::{Error, Result, StatusCode};
-pub use pool::Pool;
+pub use graphc_engine::Pool;
 pub use program::{Program, RunOptions, Tracer};
 pub use session::{Session, SessionOptions};
+pub use specialise::{Ahead, needs_feeds};
+pub use state::VarUses;
 pub use view::{View, array_of};

@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::memory::Block;
-use crate::pool::Pool;
 use crate::state::{VarPointers, Variables};
 use crate::view::View;
 use graphc_abi::{Ctx, ErrorRecord, SCRATCH_BYTES, Status, Trace};
 use graphc_cpu::{Code, Compiled, PackedWeights};
+use graphc_engine::Pool;
 use graphc_ir::{Buffer, Data, Dim, Sym, Tensor, Type};
 use graphc_passes::plan::{Plan, Port};
 use std::ffi::c_void;

@@ -2,10 +2,10 @@
 
 use crate::callable::{Callable, Wanted};
 use crate::error::{Result, StatusCode};
-use crate::pool::Pool;
 use crate::session::SessionOptions;
 use crate::specialise;
 use crate::state::{Refused, Variables};
+use graphc_engine::Pool;
 use graphc_frontend::{Model, Node, OpenOptions, Request};
 use graphc_host::{Grant, Host, HostError, Value, VariableStore};
 use graphc_ir::Tensor;

@@ -10,7 +10,7 @@ use crate::view::View;
 use graphc_cpu::{Compiled, CpuTarget, EmitOptions};
 use graphc_frontend::legalise::{self, Feed, LegaliseError, Legalised, elem_of};
 use graphc_frontend::{DataType, GraphOutput, Limits, Model, NodeId, RawGraph, Value};
-use graphc_ir::{Dim, Elem, Op, Sym};
+use graphc_ir::{Dim, Elem, Module, Op, Sym, Tensor, TfStatus, Var};
 use graphc_passes::pass::PassCx;
 use graphc_passes::pipeline;
 use graphc_passes::plan::Plan;
@@ -251,11 +251,60 @@ pub struct Planned {
     vars: VarPointers,
 }
 
+/// A plan that is not bound to a session's state, and what it is good for.
+pub struct Ahead {
+    pub plan: Plan,
+    /// For each input of the plan, the index of its feed.
+    pub feed_of: Vec<usize>,
+    /// Feeds whose values were compiled in, by index.
+    pub baked: Vec<(usize, Tensor)>,
+    /// The variables of the plan, in its order.
+    pub variables: Vec<Var>,
+    pub uses: VarUses,
+    /// For each step of the plan, TensorFlow's status where it divides an integer by zero.
+    pub zero_status: Vec<TfStatus>,
+    known: Vec<Feed>,
+}
+
+impl Ahead {
+    /// Whether the code will take these feeds.
+    pub fn takes(&self, feeds: &[View]) -> bool {
+        let same = |(k, t): &(usize, Tensor)| feeds.get(*k).is_some_and(|v| v.shape() == t.shape() && v.bytes() == t.bytes());
+        takes(&self.known, feeds) && self.baked.iter().all(same)
+    }
+}
+
+/// TensorFlow's status where a node divides an integer by zero: only its truncating divisions make it an error of their own.
+pub fn zero_status(graph: &RawGraph, node: &str) -> TfStatus {
+    match graph.find(node).map(|id| graph.node(id).op.as_str()) {
+        Some("TruncateDiv" | "TruncateMod") => TfStatus::Internal,
+        _ => TfStatus::InvalidArgument,
+    }
+}
+
+/// Legalises, optimises and plans, for an object.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Ahead> {
+    let (plan, known, module, uses) = lowered(shared, source, feeds)?;
+    let zero_status = plan.steps.iter().map(|s| zero_status(&source.graph, s.loc.name())).collect();
+    let (baked, feed_of) = split(known.clone());
+    Ok(Ahead { plan, feed_of, baked, variables: module.vars, uses, zero_status, known })
+}
+
 /// Legalises, optimises and plans.
 ///
 /// # Errors
 /// As [`legalise`], and if the backend has no code for an operation.
 pub fn plan(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Planned> {
+    let (plan, known, module, uses) = lowered(shared, source, feeds)?;
+    let vars = VarPointers::new(&module, &shared.variables, uses);
+    let vars = vars.ok_or_else(|| Error::Compile("a variable has no constant shape".into()))?;
+    Ok(Planned { plan, known, vars })
+}
+
+fn lowered(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<(Plan, Vec<Feed>, Module, VarUses)> {
     let legalised = legalise(shared.model()?, source, feeds)?;
     let uses = variable_uses(&legalised);
     let Legalised { mut module, feeds: known, .. } = legalised;
@@ -268,9 +317,7 @@ pub fn plan(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<
     .map_err(failed)?;
     let name = module.funcs.first().map(|f| f.name.clone()).unwrap_or_default();
     let plan = graphc_cpu::plan(&module, &name).map_err(failed)?;
-    let vars = VarPointers::new(&module, &shared.variables, uses);
-    let vars = vars.ok_or_else(|| Error::Compile("a variable has no constant shape".into()))?;
-    Ok(Planned { plan, known, vars })
+    Ok((plan, known, module, uses))
 }
 
 fn failed(e: impl std::fmt::Display) -> Error {
@@ -299,6 +346,12 @@ pub fn compile_kept(shared: &Shared, source: &Source, feeds: Option<&[View]>) ->
 }
 
 fn program(compiled: Compiled, known: Vec<Feed>, vars: VarPointers) -> Program {
+    let (baked, feed_of) = split(known);
+    Program::new(compiled, baked, feed_of, vars)
+}
+
+/// The feeds whose values were compiled in, and for each input of the code the index of its feed.
+fn split(known: Vec<Feed>) -> (Vec<(usize, Tensor)>, Vec<usize>) {
     let mut baked = Vec::new();
     let mut feed_of = Vec::new();
     for (k, f) in known.into_iter().enumerate() {
@@ -307,5 +360,5 @@ fn program(compiled: Compiled, known: Vec<Feed>, vars: VarPointers) -> Program {
             None => feed_of.push(k),
         }
     }
-    Program::new(compiled, baked, feed_of, vars)
+    (baked, feed_of)
 }

@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let begin = Instant::now();
     let callable = args.model.callable(&session)?;
     let chosen = begin.elapsed();
-    let inputs = args.inputs.tensors(&callable)?;
+    let inputs = args.inputs.tensors(callable.inputs())?;
     let views = views(&inputs)?;
     let begin = Instant::now();
     match callable.prepare(&views) {

@@ -2,6 +2,7 @@
 
 use super::{Failure, ModelArgs, outln, print_json};
 use graphc::compare::{Difference, compare};
+use graphc::linked::Linked;
 use graphc::{Callable, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -62,8 +63,9 @@ struct OutputReport {
 
 pub fn run(args: &Args) -> Result<(), Failure> {
     let session = args.model.open(args.threads)?;
-    let mut outputs = Vec::new();
     let mut callables: Vec<(ModelArgs, Callable)> = Vec::new();
+    // What is run, in order: its file, its arrays, and the number of its function.
+    let mut all = Vec::new();
     for path in &args.references {
         let arrays = graphc::npz::read(path).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
         let runs = runs(arrays);
@@ -81,8 +83,28 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                     callables.len() - 1
                 }
             };
-            outputs.extend(check(args, &callables[at].1, path, &run)?);
+            let inputs = inputs(&callables[at].1, path, &run)?;
+            all.push((path, run, at, inputs));
         }
+    }
+    let linked = match args.backend {
+        Backend::Object => {
+            // All functions in one object, so that they share their variables.
+            let first = |at| all.iter().find(|(_, _, k, _)| *k == at).map_or(&[][..], |(.., inputs)| inputs.as_slice());
+            let functions: Vec<_> = callables.iter().enumerate().map(|(at, (_, c))| (c, first(at))).collect();
+            Some(Linked::new(&functions)?)
+        }
+        _ => None,
+    };
+    let mut outputs = Vec::new();
+    for (path, run, at, inputs) in &all {
+        let callable = &callables[*at].1;
+        let got = match (args.backend, &linked) {
+            (_, Some(l)) => l.run(*at, callable, inputs)?,
+            (Backend::Interp, _) => callable.interpret(inputs)?,
+            _ => callable.run_tensors(inputs)?,
+        };
+        outputs.extend(compared(args, callable, path, run, &got)?);
     }
     let report = Report { agrees: outputs.iter().all(|o| o.agrees), outputs };
     if args.json {
@@ -161,24 +183,22 @@ fn chosen(args: &ModelArgs, model: &graphc::frontend::Model, run: &Run) -> Model
     choice
 }
 
-fn check(args: &Args, callable: &Callable, path: &Path, run: &Run) -> Result<Vec<OutputReport>, Failure> {
-    let find = |list: &[(String, Tensor)], name: &str| list.iter().find(|(n, _)| n == name).map(|(_, t)| t.clone());
+/// The array of a tensor in a list of them.
+fn find(list: &[(String, Tensor)], name: &str) -> Option<Tensor> {
+    list.iter().find(|(n, _)| n == name).map(|(_, t)| t.clone())
+}
+
+/// The inputs of a run, in the function's order.
+fn inputs(callable: &Callable, path: &Path, run: &Run) -> Result<Vec<Tensor>, Failure> {
+    let none = |name: &str| Failure::input(format!("{}: no array \"{}in/{name}\"", path.display(), run.label));
+    callable.inputs().iter().map(|p| find(&run.inputs, &p.name).ok_or_else(|| none(&p.name))).collect()
+}
+
+/// What a run gave beside its reference.
+fn compared(args: &Args, callable: &Callable, path: &Path, run: &Run, got: &[Tensor]) -> Result<Vec<OutputReport>, Failure> {
     let label = |name: &str| format!("{}{name}", run.label);
-    let inputs: Vec<Tensor> = callable
-        .inputs()
-        .iter()
-        .map(|p| {
-            let none = || Failure::input(format!("{}: no array \"{}\"", path.display(), label(&format!("in/{}", p.name))));
-            find(&run.inputs, &p.name).ok_or_else(none)
-        })
-        .collect::<Result<_, _>>()?;
-    let got = match args.backend {
-        Backend::Jit => callable.run_tensors(&inputs)?,
-        Backend::Interp => callable.interpret(&inputs)?,
-        Backend::Object => graphc::linked::run(callable, &inputs)?,
-    };
     let mut reports = Vec::new();
-    for (port, got) in callable.outputs().iter().zip(&got) {
+    for (port, got) in callable.outputs().iter().zip(got) {
         let Some(want) = find(&run.outputs, &port.name) else { continue };
         let difference = compare(got, &want);
         let agrees = difference.within(args.rtol, args.atol);

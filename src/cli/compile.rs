@@ -1,33 +1,70 @@
-//! `graphc compile`: an object file and a C header.
+//! `graphc compile`: objects, libraries, programs and packages.
 
-use super::{Failure, ModelArgs, outln};
+use super::inputs::InputArgs;
+use super::run::views;
+use super::{Failure, ModelArgs, outln, print_json, progress};
 use clap::builder::PossibleValuesParser;
-use graphc::{Error, linked};
-use graphc_cpu::{Cpu, Machine};
-use std::path::PathBuf;
+use graphc::aot::{self, Builder, Cpu, Linker, Machine, Object, Package, Report, WeightsPlace};
+use graphc::{Callable, Error, Session};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Link the object with libgraphc_rt.a, which `cargo build --release` leaves in target/release.
+What is written, with --emit or by the name of the output:
+  NAME.o        object    an object file; link it with libgraphc_rt.a -lm -lpthread
+  libNAME.a     static    a static library, with what it needs of the runtime
+  libNAME.so    shared    a shared library, with NAME.py beside it, a module for Python and NumPy
+  NAME.graphc   package   one file that `graphc run` and the Rust library map and run without compiling
+  NAME          program   a program that reads inputs from npz files and writes outputs to one
+Objects and libraries come with NAME.h and graphc.h, which says how they are run.
 
 Examples:
-  graphc compile model/ -o predict.o                  writes predict.o and predict.h
-  cc main.c predict.o target/release/libgraphc_rt.a -lm -lpthread -ldl")]
+  graphc compile model/ -o mlp && ./mlp --input x.npz --output y.npz
+  graphc compile model/ -o libmlp.so && python3 -c 'import mlp; print(mlp.Model()(x=...))'
+  graphc compile model/ -o mlp.o && cc main.c mlp.o target/rt/libgraphc_rt.a -lm -lpthread
+  graphc compile model/ -o mlp.o --weights mlp.weights --target aarch64-unknown-linux-gnu")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Object file; the header is written beside it
-    #[arg(short, long, value_name = "FILE.o")]
+    #[command(flatten)]
+    examples: InputArgs,
+    /// File to write; others are written beside it
+    #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Prefix of the exported symbols [default: the name of the object file]
+    /// What to write [default: by the name of the output]
+    #[arg(long, value_enum)]
+    emit: Option<Emit>,
+    /// Name of the model, and prefix of the exported symbols [default: the name of the output]
     #[arg(long)]
     name: Option<String>,
+    /// Compile all signatures, not only the one chosen
+    #[arg(long, conflicts_with_all = ["signature", "feed", "fetch"])]
+    all_signatures: bool,
+    /// Write the weights to a file of their own, which programs map
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// System for which code is made [default: this one]
     #[arg(long, value_name = "TRIPLE", value_parser = PossibleValuesParser::new(Machine::triples()))]
     target: Option<String>,
     /// Instructions that code may use without asking. Whatever it is, an object for x86-64 uses better ones where the machine that runs it has them
     #[arg(long, default_value = "baseline", value_parser = PossibleValuesParser::new(Cpu::ALL.map(|(name, _)| name)))]
     cpu: String,
+    /// Print what the output consists of
+    #[arg(long)]
+    report: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Emit {
+    Object,
+    Static,
+    Shared,
+    Program,
+    Package,
 }
 
 impl Args {
@@ -39,28 +76,187 @@ impl Args {
         };
         machine.map_err(|e| Error::Compile(e.to_string()))
     }
+
+    fn emit(&self) -> Emit {
+        let by_name = || match self.output.extension().and_then(|e| e.to_str()) {
+            Some("o" | "obj") => Emit::Object,
+            Some("a") => Emit::Static,
+            Some("so" | "dylib") => Emit::Shared,
+            Some("graphc") => Emit::Package,
+            _ => Emit::Program,
+        };
+        self.emit.unwrap_or_else(by_name)
+    }
+
+    /// The model's name: that of the output, without `lib` and what follows the first dot.
+    fn name(&self, emit: Emit) -> String {
+        let file = self.output.file_name().unwrap_or_default().to_string_lossy();
+        let stem = file.split('.').next().unwrap_or("model");
+        let library = matches!(emit, Emit::Static | Emit::Shared);
+        let stem = stem.strip_prefix("lib").filter(|s| library && !s.is_empty()).unwrap_or(stem);
+        self.name.clone().unwrap_or_else(|| stem.to_owned())
+    }
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let session = args.model.open(1)?;
-    let callable = args.model.callable(&session)?;
-    let plan = callable.plan(None)?;
-    let stem = args.output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let object = linked::object(&plan, args.machine()?, args.name.as_deref().unwrap_or(&stem))?;
-    let header = args.output.with_extension("h");
-    for (path, bytes) in [(&args.output, object.bytes.as_slice()), (&header, object.header.as_bytes())] {
-        std::fs::write(path, bytes).map_err(|e| Failure::output(format!("{}: {e}", path.display())))?;
+    let (emit, machine) = (args.emit(), args.machine()?);
+    let name = args.name(emit);
+    // What links is looked for before anything takes time.
+    let linker = match emit {
+        Emit::Static | Emit::Shared | Emit::Program => Some(Linker::new(machine)?),
+        Emit::Object | Emit::Package => None,
+    };
+    if args.weights.is_some() && emit == Emit::Package {
+        return Err(Failure::usage("a package has its weights in it; leave out --weights"));
     }
-    outln!(
-        "{} ({:.2} MB), {}: call {}(&io)",
-        args.output.display(),
-        object.bytes.len() as f64 / 1e6,
-        header.display(),
-        object.name
-    );
-    match linked::runtime_archive() {
-        Some(a) => outln!("link with {} -lm -lpthread -ldl", a.display()),
-        None => outln!("link with libgraphc_rt.a (cargo build --release -p graphc-rt) -lm -lpthread -ldl"),
+    let session = args.model.open(1)?;
+    let mut builder = Builder::new(&name);
+    for (function, callable) in functions(args, &session)? {
+        add(&mut builder, &function, &callable, &args.examples)?;
+    }
+    let header = builder.header();
+    let place = if args.weights.is_some() || emit == Emit::Package { WeightsPlace::File } else { WeightsPlace::Embedded };
+    let object = {
+        let _line = progress::line("compiling");
+        builder.compile(machine, place, emit == Emit::Program)?
+    };
+    drop(session);
+    let report = object.report.clone();
+    let mut written = vec![args.output.clone()];
+    match linker {
+        None if emit == Emit::Package => Package::write(object, &name, machine, &args.output).map_err(Failure::output)?,
+        linker => link(args, emit, &name, object, linker, &mut written)?,
+    }
+    if matches!(emit, Emit::Object | Emit::Static | Emit::Shared) {
+        let beside = |file: &str| args.output.with_file_name(file);
+        let symbol = aot::identifier(&name);
+        save(&beside(&format!("{symbol}.h")), header.as_bytes(), &mut written)?;
+        save(&beside("graphc.h"), aot::API_HEADER.as_bytes(), &mut written)?;
+        if emit == Emit::Shared {
+            let library = args.output.file_name().unwrap_or_default().to_string_lossy();
+            save(&beside(&format!("{symbol}.py")), aot::wrapper(&name, &library).as_bytes(), &mut written)?;
+        }
+    }
+    tell(args, &name, machine, &report, &written)
+}
+
+/// The functions that the arguments choose, by name, the default one first.
+fn functions(args: &Args, session: &Session) -> Result<Vec<(String, Callable)>, Failure> {
+    let model = session.model()?;
+    let default = model.default_signature().map(|s| s.name.clone());
+    if !args.all_signatures {
+        let chosen = !args.model.feed.is_empty() || !args.model.fetch.is_empty();
+        let name = args.model.signature.clone().or(default).filter(|_| !chosen).unwrap_or_else(|| "main".to_owned());
+        return Ok(vec![(name, args.model.callable(session)?)]);
+    }
+    let mut names: Vec<String> = model.signatures().map(|s| s.name.clone()).collect();
+    names.sort_by_key(|n| Some(n) != default.as_ref());
+    let _line = progress::line("compiling");
+    names.into_iter().map(|n| session.signature(Some(&n)).map(|c| (n, c)).map_err(Failure::from)).collect()
+}
+
+/// Adds a function; where the graph must know more than its signature says, with the example inputs.
+fn add(builder: &mut Builder, name: &str, callable: &Callable, examples: &InputArgs) -> Result<(), Failure> {
+    match builder.function(name, callable, &[]) {
+        Err(e) if graphc::needs_feeds(&e) => {
+            let inputs = examples.tensors(callable.inputs()).map_err(|f| {
+                Failure::usage(format!(
+                    "{name:?} must know more of its inputs to be compiled; give an example with --input ({})",
+                    f.message
+                ))
+            })?;
+            Ok(builder.function(name, callable, &[views(&inputs)?])?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn link(
+    args: &Args,
+    emit: Emit,
+    name: &str,
+    mut object: Object,
+    linker: Option<Linker>,
+    written: &mut Vec<PathBuf>,
+) -> Result<(), Failure> {
+    if let (Some(path), Some(weights)) = (&args.weights, object.weights.take()) {
+        save(path, &weights, written)?;
+    }
+    let bytes = object.write().map_err(|e| Failure::from(Error::Compile(e.to_string())))?;
+    let to = &args.output;
+    match (linker, emit) {
+        (Some(l), Emit::Static) => Ok(l.static_library(&bytes, name, to)?),
+        (Some(l), Emit::Shared) => Ok(l.shared(&bytes, name, to)?),
+        (Some(l), _) => Ok(l.program(&bytes, to)?),
+        (None, _) => std::fs::write(to, &bytes).map_err(|e| Failure::output(format!("{}: {e}", to.display()))),
+    }
+}
+
+fn save(path: &Path, bytes: &[u8], written: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    std::fs::write(path, bytes).map_err(|e| Failure::output(format!("{}: {e}", path.display())))?;
+    written.push(path.to_owned());
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Summary {
+    name: String,
+    target: String,
+    files: Vec<FileSummary>,
+    weights_bytes: usize,
+    functions: Vec<FunctionSummary>,
+    kernels: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct FileSummary {
+    path: String,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct FunctionSummary {
+    name: String,
+    variants: usize,
+    launches: usize,
+    loops: usize,
+    weights_bytes: usize,
+}
+
+fn tell(args: &Args, name: &str, machine: Machine, report: &Report, written: &[PathBuf]) -> Result<(), Failure> {
+    let size = |p: &PathBuf| std::fs::metadata(p).map_or(0, |m| m.len());
+    let files = written.iter().map(|p| FileSummary { path: p.display().to_string(), bytes: size(p) }).collect();
+    let functions = report.functions.iter().map(|f| FunctionSummary {
+        name: f.name.clone(),
+        variants: f.variants.len(),
+        launches: f.variants.iter().map(|v| v.0).sum(),
+        loops: f.variants.iter().map(|v| v.1).sum(),
+        weights_bytes: f.weights,
+    });
+    let summary = Summary {
+        name: name.to_owned(),
+        target: machine.triple().to_owned(),
+        files,
+        weights_bytes: report.weights,
+        functions: functions.collect(),
+        kernels: report.kernels.clone(),
+    };
+    if args.json {
+        return print_json(&summary);
+    }
+    let mb = |bytes: f64| format!("{:.2} MB", bytes / 1e6);
+    for f in &summary.files {
+        outln!("{} ({})", f.path, mb(f.bytes as f64));
+    }
+    if args.report {
+        outln!("weights: {}", mb(report.weights as f64));
+        if let Some(f) = summary.files.first().filter(|_| args.weights.is_none()) {
+            outln!("all else: {}", mb(f.bytes as f64 - report.weights as f64));
+        }
+        for f in &summary.functions {
+            outln!("{:?}: {} variants, {} launches, {} fused loops", f.name, f.variants, f.launches, f.loops);
+        }
+        outln!("kernels: {}", report.kernels.join(", "));
     }
     Ok(())
 }

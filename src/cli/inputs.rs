@@ -1,7 +1,7 @@
 //! Inputs of a run: from NumPy files, or random.
 
 use super::Failure;
-use graphc::{Callable, Elem, Port, Tensor};
+use graphc::{Elem, Port, Tensor};
 use std::path::PathBuf;
 
 /// Where inputs come from.
@@ -19,8 +19,8 @@ pub struct InputArgs {
 }
 
 impl InputArgs {
-    /// One tensor for each input of `callable`: from the files where they have it, else random.
-    pub fn tensors(&self, callable: &Callable) -> Result<Vec<Tensor>, Failure> {
+    /// One tensor for each input: from the files where they have it, else random.
+    pub fn tensors(&self, ports: &[Port]) -> Result<Vec<Tensor>, Failure> {
         let mut given = Vec::new();
         for arg in &self.inputs {
             let (name, path) = match arg.split_once('=') {
@@ -32,11 +32,10 @@ impl InputArgs {
         }
         let any = !given.is_empty();
         // One array for the one input needs no name.
-        if let ([port], [(name, _)]) = (callable.inputs(), given.as_mut_slice()) {
+        if let ([port], [(name, _)]) = (ports, given.as_mut_slice()) {
             name.clone_from(&port.name);
         }
-        callable
-            .inputs()
+        ports
             .iter()
             .enumerate()
             .map(|(i, port)| match given.iter().find(|(n, _)| same_tensor(n.strip_prefix("in/").unwrap_or(n), &port.name)) {

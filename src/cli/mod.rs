@@ -42,7 +42,7 @@ enum Command {
     Run(run::Args),
     /// Print the IR between passes
     Opt(opt::Args),
-    /// Write an object file and a C header
+    /// Write an object, a library, a program or a package
     Compile(compile::Args),
     /// Measure latency, and the share of each kernel
     Bench(bench::Args),
@@ -165,7 +165,7 @@ impl From<graphc::Error> for Failure {
     fn from(e: graphc::Error) -> Failure {
         let code = match &e {
             e if e.is_unsupported() => 4,
-            graphc::Error::Run { .. } | graphc::Error::Host { .. } | graphc::Error::Memory => 5,
+            graphc::Error::Run { .. } | graphc::Error::Host { .. } | graphc::Error::Memory | graphc::Error::Ahead(_) => 5,
             _ => 3,
         };
         Failure { code, message: e.to_string() }

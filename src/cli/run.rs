@@ -2,6 +2,7 @@
 
 use super::inputs::InputArgs;
 use super::{Failure, ModelArgs, outln, print_json};
+use graphc::aot::{self, Package};
 use graphc::{Callable, RunOptions, Tensor, View};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -56,21 +57,51 @@ struct OutputSummary {
 
 pub fn run(args: &Args) -> Result<(), Failure> {
     let start = Instant::now();
+    if Package::is_one(&args.model.model) {
+        return run_package(args, start);
+    }
     let session = args.model.open(args.threads)?;
     let loaded = start.elapsed();
     let callable = args.model.callable(&session)?;
     let compiled = start.elapsed();
-    let inputs = args.inputs.tensors(&callable)?;
+    let inputs = args.inputs.tensors(callable.inputs())?;
     let before = Instant::now();
     let outputs = run_within(&callable, &inputs, args.timeout)?;
-    let run = before.elapsed();
-    let named: Vec<(String, Tensor)> = callable.outputs().iter().map(|p| p.name.clone()).zip(outputs).collect();
+    let named = callable.outputs().iter().map(|p| p.name.clone()).zip(outputs).collect();
+    tell(args, [loaded, compiled - loaded, before.elapsed()], named)
+}
+
+/// A run of a package, which nothing compiles.
+fn run_package(args: &Args, start: Instant) -> Result<(), Failure> {
+    // SAFETY: a user names the package as one names a program.
+    let package = unsafe { Package::open(&args.model.model)? };
+    let names: Vec<&str> = package.model().functions().map(|f| f.name()).collect();
+    let at = match &args.model.signature {
+        None => 0,
+        Some(name) => {
+            let at = names.iter().position(|n| n == name);
+            at.ok_or_else(|| Failure::usage(format!("no signature {name:?} in the package; it has {}", names.join(", "))))?
+        }
+    };
+    let function = package.model().function(at).map_err(graphc::Error::from)?;
+    let (ports, outputs) = (aot::ports(function.inputs())?, aot::ports(function.outputs())?);
+    let instance = package.instance(args.threads)?;
+    let loaded = start.elapsed();
+    let inputs = args.inputs.tensors(&ports)?;
+    let before = Instant::now();
+    let results = graphc::linked::call(&instance, at, &outputs, &views(&inputs)?)?;
+    let named = outputs.into_iter().map(|p| p.name).zip(results).collect();
+    tell(args, [loaded, Duration::ZERO, before.elapsed()], named)
+}
+
+/// Saves and prints the outputs of a run, with the times of loading, compiling and running.
+fn tell(args: &Args, [load, compile, run]: [Duration; 3], named: Vec<(String, Tensor)>) -> Result<(), Failure> {
     if let Some(path) = &args.output {
         graphc::npz::write(path, &named).map_err(|e| Failure::output(format!("{}: {e}", path.display())))?;
     }
     let summary = Summary {
-        load_ms: loaded.as_secs_f64() * 1e3,
-        compile_ms: (compiled - loaded).as_secs_f64() * 1e3,
+        load_ms: load.as_secs_f64() * 1e3,
+        compile_ms: compile.as_secs_f64() * 1e3,
         run_ms: run.as_secs_f64() * 1e3,
         outputs: named.iter().map(|(n, t)| summarise(n, t)).collect(),
     };

@@ -1,7 +1,7 @@
 //! The C header of an object.
 
-use graphc_ir::{Dim, Elem, Type};
-use graphc_passes::plan::{Place, Plan};
+use crate::object::{ModelSource, PortSource};
+use graphc_ir::{Dim, Elem};
 use std::fmt::{self, Write};
 
 /// Words that are not free in C or C++.
@@ -84,64 +84,73 @@ pub fn identifier(name: &str) -> String {
     s
 }
 
-/// A C header for the object that [`crate::object::compile_object`] makes of `plans`. Usable from C99 and C++.
-pub fn c_header(plans: &[Plan]) -> String {
-    let mut out = String::from(PROLOGUE);
-    for p in plans {
-        // Writing to a string does not fail.
-        let _ = function(&mut out, p);
-    }
-    out.push_str(EPILOGUE);
+/// A C header for the object that [`crate::object::compile_object`] makes of a model: what it exports, and for each input a function
+/// that binds it with its type and open extents as arguments. Usable from C99 and C++.
+pub fn c_header(source: &ModelSource) -> String {
+    let prefix = identifier(&source.name);
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = header(&mut out, source, &prefix);
     out
 }
 
-const PROLOGUE: &str = "\
-/* Made by graphc. Link the object and libgraphc_rt.a (with -lm -lpthread -ldl).
- *
- * For each function NAME there is a struct NAME_io, to be zeroed and then filled in, and
- *
- *     int NAME(NAME_io *io);                     runs it: GRAPHC_OK, or why not
- *     int64_t NAME_arena_bytes(const NAME_io *io);   bytes of working memory for these extents
- *
- * Tensors are row-major. Extents that the model leaves open are fields of the struct. io->arena may be NULL, then memory is
- * allocated for the run; else it holds NAME_arena_bytes + GRAPHC_TAIL bytes and is aligned to 64. Any number of threads may run a
- * function at once, each with an io of its own.
- */
-#ifndef GRAPHC_HEADER
-#define GRAPHC_HEADER
-#include <stddef.h>
-#include <stdint.h>
-#ifdef __cplusplus
-extern \"C\" {
-#endif
-
-#define GRAPHC_TAIL 256
-enum {
-  GRAPHC_OK = 0,
-  GRAPHC_CANCELLED = 1,
-  GRAPHC_INDEX_OUT_OF_RANGE = 2,
-  GRAPHC_DIVISION_BY_ZERO = 3,
-  GRAPHC_SHAPE_GUARD = 4,
-  GRAPHC_INVALID_SHAPE = 5,
-  GRAPHC_HOST = 6,
-  GRAPHC_OUT_OF_MEMORY = 100
-};
-typedef int32_t graphc_entry(const void *ctx, const void *const *inputs, void *const *outputs, void *arena, const void *weights,
-                             void *const *vars, const int64_t *symbols);
-/* In libgraphc_rt.a: runs an entry on the calling thread. */
-int32_t graphc_run(graphc_entry *entry, const void *weights, const void *const *inputs, void *const *outputs, void *arena,
-                   int64_t arena_bytes, void *const *vars, const int64_t *symbols);
-
-#ifdef __cplusplus
+fn header(out: &mut String, source: &ModelSource, prefix: &str) -> fmt::Result {
+    let guard = prefix.to_ascii_uppercase();
+    writeln!(out, "/* Made by graphc: the model {prefix}. graphc.h says how it is run. */")?;
+    writeln!(out, "#ifndef {guard}_GRAPHC_H\n#define {guard}_GRAPHC_H\n\n#include \"graphc.h\"\n")?;
+    writeln!(out, "#ifdef __cplusplus\nextern \"C\" {{\n#endif\n")?;
+    writeln!(out, "extern const graphc_model {}_model;\n", prefix)?;
+    let mut names = Names(vec![format!("{prefix}_model")]);
+    for (k, f) in source.functions.iter().enumerate() {
+        let name = names.take(&format!("{prefix}_{}", f.name));
+        writeln!(out, "/* The function {:?}. */", comment(&f.name))?;
+        writeln!(out, "enum {{ {name} = {k} }};")?;
+        for (i, port) in f.inputs.iter().enumerate() {
+            let setter = names.take(&format!("{name}_set_{}", port.name));
+            writeln!(out, "/* {} {} */", comment(&port.name), shape(port))?;
+            binder(out, &setter, i, port)?;
+        }
+        for (i, port) in f.outputs.iter().enumerate() {
+            let getter = names.take(&format!("{name}_get_{}", port.name));
+            let c = c_type(port.elem);
+            writeln!(out, "/* {} {}, after a run. */", comment(&port.name), shape(port))?;
+            writeln!(out, "static inline const {c} *{getter}(const graphc_call *call) {{")?;
+            writeln!(out, "  return (const {c} *)graphc_output_data(call, {i});\n}}")?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "#ifdef __cplusplus\n}}\n#endif\n#endif")
 }
-#endif
-#endif
-#ifdef __cplusplus
-extern \"C\" {
-#endif
-";
 
-const EPILOGUE: &str = "\n#ifdef __cplusplus\n}\n#endif\n";
+/// The function that binds an input.
+fn binder(out: &mut String, name: &str, index: usize, port: &PortSource) -> fmt::Result {
+    let c = c_type(port.elem);
+    let Some(shape) = &port.shape else {
+        writeln!(
+            out,
+            "static inline graphc_status {name}(graphc_call *call, const {c} *data, const int64_t *dims, size_t rank) {{"
+        )?;
+        return writeln!(out, "  return graphc_set_input(call, {index}, data, dims, rank);\n}}");
+    };
+    let mut names = Names(["call", "data", "dims"].map(str::to_owned).to_vec());
+    let mut params = String::new();
+    let mut dims = Vec::new();
+    for (axis, d) in shape.iter().enumerate() {
+        match (d.as_const(), d.as_sym()) {
+            (Some(c), _) => dims.push(c.to_string()),
+            (None, sym) => {
+                let name = names.take(&sym.map_or_else(|| format!("dim{axis}"), |s| s.name().to_owned()));
+                write!(params, ", int64_t {name}")?;
+                dims.push(name);
+            }
+        }
+    }
+    writeln!(out, "static inline graphc_status {name}(graphc_call *call, const {c} *data{params}) {{")?;
+    // An empty array is no C.
+    let list = if dims.is_empty() { "0".to_owned() } else { dims.join(", ") };
+    writeln!(out, "  const int64_t dims[] = {{{list}}};")?;
+    writeln!(out, "  return graphc_set_input(call, {index}, data, dims, {});\n}}", dims.len())
+}
 
 /// The C type of an element.
 fn c_type(e: Elem) -> &'static str {
@@ -176,62 +185,14 @@ impl Names {
     }
 }
 
-/// A shape in a comment; nothing in it ends the comment.
-fn shape(t: &Type) -> String {
-    let dims: Vec<String> = t.shape.iter().map(Dim::to_string).collect();
-    format!("{} [{}]", t.elem, dims.join(", "))
+/// Text in a comment; nothing in it ends the comment.
+fn comment(text: &str) -> String {
+    text.replace("*/", "* /")
 }
 
-fn function(f: &mut String, p: &Plan) -> fmt::Result {
-    let name = identifier(&p.name);
-    let mut names = Names(Vec::new());
-    let arena = names.take("arena");
-    let syms: Vec<String> = p.syms.iter().map(|s| names.take(s.name())).collect();
-    let inputs: Vec<String> = p.inputs.iter().map(|i| names.take(&i.name)).collect();
-    let outputs: Vec<String> = p.outputs.iter().map(|o| names.take(&o.name)).collect();
-    let vars = p.buffers.iter().filter_map(|b| match b.place {
-        Place::Var(v) => Some(v.index() + 1),
-        _ => None,
-    });
-    let vars = vars.max().unwrap_or(0);
-
-    writeln!(f, "\ntypedef struct {name}_io {{")?;
-    for (s, field) in p.syms.iter().zip(&syms) {
-        writeln!(f, "  int64_t {field}; /* the extent {s} */")?;
-    }
-    for (port, field) in p.inputs.iter().zip(&inputs) {
-        writeln!(f, "  const {} *{field}; /* input, {} */", c_type(port.ty.elem), shape(&port.ty))?;
-    }
-    for (port, field) in p.outputs.iter().zip(&outputs) {
-        writeln!(f, "  {} *{field}; /* output, {} */", c_type(port.ty.elem), shape(&port.ty))?;
-    }
-    if vars > 0 {
-        writeln!(f, "  void *vars[{vars}]; /* the values of the variables, kept by the caller */")?;
-    }
-    writeln!(f, "  void *{arena}; /* working memory, or NULL */\n}} {name}_io;\n")?;
-
-    let sizes: usize = 1 + p.outputs.iter().map(|o| o.ty.rank()).sum::<usize>();
-    writeln!(f, "graphc_entry {name}_entry;")?;
-    writeln!(f, "/* Stores {sizes} numbers: bytes of working memory, then the extents of each output. */")?;
-    writeln!(f, "void {name}_sizes(const int64_t *symbols, int64_t *sizes);")?;
-    writeln!(f, "extern const unsigned char {name}_weights[];\n")?;
-
-    let list = |fields: &[String]| match fields {
-        [] => "0".to_owned(),
-        _ => fields.iter().map(|s| format!("io->{s}")).collect::<Vec<_>>().join(", "),
-    };
-    writeln!(f, "static inline int64_t {name}_arena_bytes(const {name}_io *io) {{")?;
-    writeln!(f, "  const int64_t symbols[] = {{{}}};\n  int64_t sizes[{sizes}];", list(&syms))?;
-    writeln!(f, "  (void)io;\n  {name}_sizes(symbols, sizes);\n  return sizes[0];\n}}\n")?;
-    writeln!(f, "static inline int {name}({name}_io *io) {{")?;
-    writeln!(f, "  const int64_t symbols[] = {{{}}};", list(&syms))?;
-    writeln!(f, "  const void *const inputs[] = {{{}}};\n  void *const outputs[] = {{{}}};", list(&inputs), list(&outputs))?;
-    let vars = if vars > 0 { "io->vars" } else { "NULL" };
-    writeln!(
-        f,
-        "  return graphc_run({name}_entry, {name}_weights, inputs, outputs, io->{arena}, {name}_arena_bytes(io), {vars}, symbols);"
-    )?;
-    writeln!(f, "}}")
+fn shape(p: &PortSource) -> String {
+    let dims = p.shape.as_ref().map_or("...".to_owned(), |s| s.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "));
+    comment(&format!("{} [{dims}]", p.elem))
 }
 
 #[cfg(test)]

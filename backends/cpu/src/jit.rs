@@ -46,7 +46,7 @@ pub fn compile_jit(plan: &Plan, weights: &Weights, opts: &EmitOptions) -> Result
         builder.symbol(s.name, s.address);
     }
     let mut module = JITModule::new(builder);
-    let id = define_plan(&mut module, plan, weights, "plan", opts)?;
+    let id = define_plan(&mut module, plan, weights, "plan", Linkage::Export, opts)?;
     // The JIT would panic on a symbol that it cannot find.
     let missing: Vec<&str> = module
         .declarations()

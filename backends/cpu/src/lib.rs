@@ -8,6 +8,7 @@ pub mod error;
 pub mod header;
 pub mod image;
 pub mod jit;
+pub mod loader;
 pub mod lower;
 pub mod machine;
 pub mod object;
@@ -17,9 +18,9 @@ pub mod weights;
 
 pub use emit::EmitOptions;
 pub use error::{CompileError, Unsupported};
-pub use header::c_header;
 pub use image::{Image, compile_image};
 pub use jit::{JitCode, compile_jit};
+pub use loader::Loaded;
 pub use machine::{Cpu, Machine};
 pub use object::compile_object;
 pub use target::CpuTarget;

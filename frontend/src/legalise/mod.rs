@@ -32,7 +32,7 @@ mod value;
 mod window;
 
 pub use error::{CODES, LegaliseError, TfStatus};
-pub use value::elem_of;
+pub use value::{dtype_of, elem_of};
 
 use crate::dtype::DataType;
 use crate::error::UnsupportedOp;

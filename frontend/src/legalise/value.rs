@@ -230,6 +230,11 @@ pub fn int_tensor(ty: &Type, v: &[i64]) -> Option<Tensor> {
     Tensor::from_bytes(ty.elem, shape, bytes)
 }
 
+/// TensorFlow's type for one of the IR.
+pub fn dtype_of(e: Elem) -> Option<DataType> {
+    DataType::ALL.iter().copied().find(|&d| elem_of(d) == Some(e))
+}
+
 /// The element type of the IR for one of TensorFlow's; None for types that the IR does not have.
 pub fn elem_of(t: DataType) -> Option<Elem> {
     use DataType as D;

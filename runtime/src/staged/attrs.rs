@@ -66,7 +66,7 @@ fn function(f: &NameAttrList, limits: &Limits) -> Function {
 
 /// The attributes that a function is instantiated with, as the graph's library takes them: types, numbers and strings.
 pub fn of_function(f: &Function) -> NodeAttrs {
-    let number = |e: Elem| DataType::ALL.iter().find(|&&d| legalise::elem_of(d) == Some(e)).map(|d| d.number());
+    let number = |e: Elem| legalise::dtype_of(e).map(DataType::number);
     let raw = |a: &Attr| {
         Some(match a {
             Attr::Int(v) => Raw::I(*v),

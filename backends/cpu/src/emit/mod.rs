@@ -10,8 +10,8 @@ mod schedule;
 use crate::error::CompileError;
 use crate::tape::{TapeOptions, define_loop};
 use crate::weights::Weights;
-use cranelift_codegen::ir::{AbiParam, Signature, types::I64};
-use cranelift_module::{FuncId, Linkage, Module, ModuleError};
+use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, types::I64};
+use cranelift_module::{DataId, FuncId, Linkage, Module, ModuleError};
 use graphc_ir::Dim;
 use graphc_passes::plan::Plan;
 use std::fmt::Display;
@@ -51,6 +51,7 @@ pub fn define_plan<M: Module>(
     plan: &Plan,
     weights: &Weights,
     symbol: &str,
+    linkage: Linkage,
     opts: &EmitOptions,
 ) -> Result<FuncId, CompileError> {
     let mut loops = Vec::with_capacity(plan.loops.len());
@@ -60,19 +61,45 @@ pub fn define_plan<M: Module>(
         loops.push(id);
     }
     let sig = status_signature(module, 7);
-    let id = module.declare_function(symbol, Linkage::Export, &sig)?;
+    let id = module.declare_function(symbol, linkage, &sig)?;
     schedule::define(module, id, sig, plan, weights, &loops, opts)?;
     Ok(id)
 }
 
-/// Defines `symbol` as `extern "C" fn(syms: *const i64, values: *mut i64)`, which stores the values of `dims`.
+/// Defines `main`, which hands its arguments and a model's tables to `graphc_main`.
 ///
 /// # Errors
-/// If an expression holds a symbol that is not among the plan's.
-pub fn define_sizes<M: Module>(module: &mut M, plan: &Plan, dims: &[Dim], symbol: &str) -> Result<FuncId, CompileError> {
+/// If the module has such a function already.
+pub fn define_main<M: Module>(module: &mut M, model: DataId) -> Result<FuncId, CompileError> {
+    use cranelift_codegen::ir::types::I32;
     let mut sig = module.make_signature();
-    sig.params.extend([AbiParam::new(I64), AbiParam::new(I64)]);
-    let id = module.declare_function(symbol, Linkage::Export, &sig)?;
-    schedule::define_sizes(module, id, sig, plan, dims)?;
+    sig.params.extend([AbiParam::new(I32), AbiParam::new(I64)]);
+    sig.returns.push(AbiParam::new(I32));
+    let id = module.declare_function("main", Linkage::Export, &sig)?;
+    let mut callee = sig.clone();
+    callee.params.push(AbiParam::new(I64));
+    let callee = module.declare_function("graphc_main", Linkage::Import, &callee)?;
+    schedule::define_function(module, id, sig, |module, b, p| {
+        let model = module.declare_data_in_func(model, b.func);
+        let model = b.ins().symbol_value(I64, model);
+        let callee = module.declare_func_in_func(callee, b.func);
+        let call = b.ins().call(callee, &[p[0], p[1], model]);
+        let code = b.inst_results(call)[0];
+        b.ins().return_(&[code]);
+        Ok(())
+    })?;
+    Ok(id)
+}
+
+/// Defines `symbol` as a [`graphc_abi::model::Bind`], which stores the values of `sizes`.
+///
+/// # Errors
+/// If an expression holds a symbol that is not among the plan's, or no input tells one.
+pub fn define_bind<M: Module>(module: &mut M, plan: &Plan, sizes: &[Dim], symbol: &str) -> Result<FuncId, CompileError> {
+    let mut sig = module.make_signature();
+    sig.params.extend([AbiParam::new(I64); 3]);
+    sig.returns.push(AbiParam::new(I64));
+    let id = module.declare_function(symbol, Linkage::Local, &sig)?;
+    schedule::define_bind(module, id, sig, plan, sizes)?;
     Ok(id)
 }

@@ -5,7 +5,7 @@ use super::dims::DimCode;
 use super::{EmitOptions, codegen, status_signature};
 use crate::error::CompileError;
 use crate::tape::dim_words;
-use crate::weights::Weights;
+use crate::weights::{ConstPlace, Weights};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Value};
@@ -125,7 +125,7 @@ fn parts(plan: &Plan) -> Vec<Range<usize>> {
 }
 
 /// Defines a function; `body` emits its code from the entry block on, given the parameters.
-fn define_function<M: Module>(
+pub(super) fn define_function<M: Module>(
     module: &mut M,
     id: FuncId,
     sig: Signature,
@@ -230,14 +230,45 @@ fn define_steps<M: Module>(
     })
 }
 
-pub fn define_sizes<M: Module>(module: &mut M, id: FuncId, sig: Signature, plan: &Plan, list: &[Dim]) -> Result<(), CompileError> {
+/// The function that finds the symbols' values in the extents of the inputs, and checks all extents; then the sizes.
+pub fn define_bind<M: Module>(module: &mut M, id: FuncId, sig: Signature, plan: &Plan, sizes: &[Dim]) -> Result<(), CompileError> {
+    let flags = MemFlagsData::trusted();
     define_function(module, id, sig, |_, b, p| {
-        let mut dims = DimCode::new(&plan.syms, p[0]);
-        for (i, d) in list.iter().enumerate() {
-            let v = dims.value(b, d)?;
-            b.ins().store(MemFlagsData::trusted(), v, p[1], (i * 8) as i32);
+        let mut extents: Vec<Vec<Value>> = Vec::with_capacity(plan.inputs.len());
+        for (i, port) in plan.inputs.iter().enumerate() {
+            let at = b.ins().load(I64, flags, p[0], (i * 8) as i32);
+            extents.push((0..port.ty.rank()).map(|axis| b.ins().load(I64, flags, at, (axis * 8) as i32)).collect());
         }
-        b.ins().return_(&[]);
+        for (k, sym) in plan.syms.iter().enumerate() {
+            let told = plan.inputs.iter().zip(&extents).find_map(|(port, e)| {
+                let axis = port.ty.shape.iter().position(|d| d.as_sym() == Some(sym))?;
+                Some(e[axis])
+            });
+            let value = told.ok_or_else(|| codegen(format!("no input tells the extent {sym}")))?;
+            b.ins().store(flags, value, p[1], (k * 8) as i32);
+        }
+        let fail = b.create_block();
+        b.set_cold_block(fail);
+        b.append_block_param(fail, I64);
+        let mut dims = DimCode::new(&plan.syms, p[1]);
+        for (i, (port, e)) in plan.inputs.iter().zip(&extents).enumerate() {
+            for (d, &extent) in port.ty.shape.iter().zip(e) {
+                let expected = dims.value(b, d)?;
+                let fits = b.ins().icmp(IntCC::Equal, expected, extent);
+                let (next, number) = (b.create_block(), b.ins().iconst(I64, i as i64 + 1));
+                b.ins().brif(fits, next, &[], fail, &[number.into()]);
+                b.switch_to_block(next);
+            }
+        }
+        for (i, d) in sizes.iter().enumerate() {
+            let v = dims.value(b, d)?;
+            b.ins().store(flags, v, p[2], (i * 8) as i32);
+        }
+        let fits = b.ins().iconst(I64, 0);
+        b.ins().return_(&[fits]);
+        b.switch_to_block(fail);
+        let number = b.block_params(fail)[0];
+        b.ins().return_(&[number]);
         Ok(())
     })
 }
@@ -469,7 +500,10 @@ impl<M: Module> Schedule<'_, '_, M> {
             Place::Arena { offset } => Word::Address(Base::Arena, offset + &bytes),
             Place::Input(i) => Word::Address(Base::Input(*i), bytes),
             Place::Output(i) => Word::Address(Base::Output(*i), bytes),
-            Place::Const(c) => Word::Address(Base::Weights, &Dim::from(self.weights.offset(*c)) + &bytes),
+            Place::Const(c) => match self.weights.place(*c) {
+                ConstPlace::Packed(at) => Word::Address(Base::Weights, &Dim::from(at) + &bytes),
+                ConstPlace::Later { slot, at } => Word::Address(Base::Var(slot), &Dim::from(at) + &bytes),
+            },
             Place::Var(v) => Word::Address(Base::Var(v.index()), bytes),
             Place::View { of, offset } => {
                 let from = offset * &Dim::from(b.ty.elem.size());

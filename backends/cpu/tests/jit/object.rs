@@ -1,56 +1,39 @@
-//! An object with its header, linked by the system's C compiler.
+//! Objects: the same bytes each time, and code that runs where it is placed.
 
 use crate::support::{Rng, compare, module, sym};
-use graphc_cpu::{Cpu, EmitOptions, Machine, c_header, compile_object, plan};
+use graphc_cpu::object::{FunctionSource, ModelSource, ObjectOptions, PortSource, VariantSource, WeightsPlace, symbol};
+use graphc_cpu::{Cpu, EmitOptions, Loaded, Machine, compile_object, plan};
+use graphc_engine::{Call, Compute, Instance, Model, Options};
 use graphc_ir::interp::Interp;
 use graphc_ir::op::Tolerance;
-use graphc_ir::{Attrs, Elem, Op, Tensor, Type};
-use std::path::PathBuf;
-use std::process::Command;
+use graphc_ir::{Attrs, Elem, Module, Op, Tensor, Type};
 
-const MAIN: &str = r#"
-#include "net.h"
-#include <stdio.h>
-#include <stdlib.h>
-int main(int argc, char **argv) {
-  int n = atoi(argv[1]);
-  float *x = (float *)malloc(sizeof(float) * n * 20 + 1), *y = (float *)malloc(sizeof(float) * n * 10 + 1);
-  FILE *in = fopen(argv[2], "rb"), *out = fopen(argv[3], "wb");
-  if (fread(x, 4, n * 20, in) != (size_t)n * 20) return 2;
-  for (int round = 0; round < 2; round++) {
-    f_io io = {0};
-    io.n = n; io.p0 = x; io.r0 = y;
-    void *arena = NULL;
-    if (round == 1) { arena = aligned_alloc(64, (size_t)f_arena_bytes(&io) + GRAPHC_TAIL); io.arena = arena; }
-    int status = f(&io);
-    if (status != GRAPHC_OK) { fprintf(stderr, "status %d\n", status); return 1; }
-    free(arena);
-  }
-  fwrite(y, 4, n * 10, out);
-  fclose(out);
-  return argc == 4 ? 0 : 3;
-}
-"#;
+/// Number of f32 in TensorFlow's `DataType`.
+const F32: usize = 1;
 
-/// The archive beside this test's own build.
-fn archive() -> Option<PathBuf> {
-    let dir = std::env::current_exe().ok()?;
-    let profile = dir.parent()?.parent()?.to_owned();
-    let lib = profile.join("libgraphc_rt.a");
-    if !lib.exists() {
-        let target = profile.parent()?;
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "-p", "graphc-rt", "--target-dir"]).arg(target);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().ok()?.success(), "the archive does not build");
-    }
-    Some(lib)
+/// The function `f` of a module as a model, its weights in the object or in a file.
+fn source(m: &Module) -> ModelSource {
+    let plan = plan(m, "f").unwrap();
+    let port =
+        |name: &str, ty: &Type| PortSource { name: name.to_owned(), elem: ty.elem, number: F32, shape: Some(ty.shape.clone()) };
+    let inputs: Vec<PortSource> = plan.inputs.iter().map(|p| port(&p.name, &p.ty)).collect();
+    let outputs = plan.outputs.iter().map(|p| port(&p.name, &p.ty)).collect();
+    let feeds = (0..inputs.len()).collect();
+    let variant = VariantSource {
+        plan,
+        feeds,
+        baked: Vec::new(),
+        variables: Vec::new(),
+        reads: Vec::new(),
+        assigns: Vec::new(),
+        zero_status: Vec::new(),
+    };
+    let function = FunctionSource { name: "f".to_owned(), inputs, outputs, variants: vec![variant] };
+    ModelSource { name: "net".to_owned(), functions: vec![function], variables: Vec::new() }
 }
 
 #[test]
-fn c_program_links_an_object() {
+fn objects_run_where_they_are_placed() {
     let mut rng = Rng(7);
     let [w1, b1, w2] = [&[20, 33][..], &[33], &[33, 10]].map(|s| rng.tensor(Elem::F32, s));
     let m = module(&[Type::new(Elem::F32, vec![sym("n"), 20i64.into()])], |b, p| {
@@ -61,34 +44,55 @@ fn c_program_links_an_object() {
         let y = b.un(Op::Tanh, y)?;
         Ok(vec![b.un(Op::Softmax, y)?])
     });
-    let plans = [plan(&m, "f").unwrap()];
-    let compiled = || compile_object(&plans, Machine::here(Cpu::Baseline).unwrap(), &EmitOptions::default()).unwrap();
-    let object = compiled();
-    assert_eq!(object, compiled(), "the same plan gives another object");
-    let dir = std::env::temp_dir().join(format!("graphc-object-test-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("net.o"), &object).unwrap();
-    std::fs::write(dir.join("net.h"), c_header(&plans)).unwrap();
-    std::fs::write(dir.join("main.c"), MAIN).unwrap();
-    let lib = archive().unwrap();
-    for (compiler, language) in [("cc", "c"), ("c++", "c++")] {
-        if language == "c++" && Command::new(compiler).arg("--version").output().is_err() {
-            println!("no C++ compiler here: the header is tried in C alone");
-            continue;
+    for place in [WeightsPlace::Embedded, WeightsPlace::File] {
+        let options =
+            ObjectOptions { machine: Machine::here(Cpu::Baseline).unwrap(), place, program: false, emit: EmitOptions::default() };
+        let compiled = || {
+            let mut o = compile_object(source(&m), &options).unwrap();
+            (o.weights.take(), o.write().unwrap())
+        };
+        let (weights, object) = compiled();
+        assert_eq!((&weights, &object), (&compiled().0, &compiled().1), "the same plan gives another object");
+        // SAFETY: made just now.
+        let code = unsafe { Loaded::load(&object) }.unwrap();
+        // SAFETY: the symbol is the model's table, and the code and weights outlive all that is made of it.
+        let model = unsafe { Model::new(code.symbol(&symbol("net")).unwrap().cast()) }.unwrap();
+        // SAFETY: as above.
+        let made = |w: Option<&[u8]>| unsafe { Instance::new(model, Options { compute: Compute::Threads(2), weights: w }) };
+        if let Some(w) = &weights {
+            assert!(made(None).is_err(), "runs without its weights");
+            let mut other = w.clone();
+            other[8] ^= 1;
+            assert!(made(Some(&other)).is_err(), "runs with other weights");
         }
-        let mut link = Command::new(compiler);
-        link.current_dir(&dir).args(["-Wall", "-Werror", "-x", language, "main.c", "-x", "none", "net.o"]).arg(&lib);
-        let out = link.args(["-lm", "-lpthread", "-ldl", "-o", "net"]).output().unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        for n in [1usize, 5, 33] {
+        let instance = made(weights.as_deref()).unwrap();
+        let mut call = Call::new(&instance, 0).unwrap();
+        assert!(call.run(None).is_err(), "runs without an input");
+        for n in [1usize, 5, 33, 0, 5] {
             let x = rng.tensor(Elem::F32, &[n, 20]);
-            std::fs::write(dir.join("x"), x.bytes()).unwrap();
-            let run = Command::new(dir.join("net")).current_dir(&dir).args([&n.to_string(), "x", "y"]).output().unwrap();
-            assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-            let got = Tensor::from_bytes(Elem::F32, vec![n, 10], std::fs::read(dir.join("y")).unwrap()).unwrap();
+            // SAFETY: the tensor outlives the runs.
+            unsafe {
+                assert!(call.set_input(0, x.bytes().as_ptr(), &[n as i64, 19]).is_err(), "takes another shape");
+                call.set_input(0, x.bytes().as_ptr(), &[n as i64, 20]).unwrap();
+            }
+            assert_eq!(call.output_dims(0).unwrap(), [n as i64, 10]);
+            let mut arena = vec![0u8; call.workspace_bytes().unwrap()];
+            // SAFETY: the memory outlives the runs.
+            unsafe { call.set_workspace(arena.as_mut_ptr(), arena.len() - 1) };
+            assert!(call.run(None).is_err(), "runs in too little memory");
+            // SAFETY: as above.
+            unsafe { call.set_workspace(arena.as_mut_ptr(), arena.len()) };
+            call.run(None).unwrap();
+            let len = call.output_bytes(0).unwrap();
+            let got = if len == 0 {
+                Vec::new()
+            } else {
+                // SAFETY: the run wrote so many bytes.
+                unsafe { std::slice::from_raw_parts(call.output_data(0), len) }.to_vec()
+            };
+            let got = Tensor::from_bytes(Elem::F32, vec![n, 10], got).unwrap();
             let want = Interp::new(&m).run("f", &[x]).unwrap();
             compare(&got, &want[0], Tolerance::Scale(64), "object");
         }
     }
-    std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -3,13 +3,14 @@
 //! A job is a number of chunks; whoever is free claims the next one from one atomic word. The caller claims too and waits only for
 //! chunks that somebody has started, so a worker that the system put to sleep delays a job by one chunk at most.
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use graphc_abi::Body;
-use std::cell::UnsafeCell;
-use std::ffi::c_void;
-use std::ptr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
-use std::thread::{self, JoinHandle, Thread};
 
 /// Rounds that an idle worker polls before it sleeps: some tens of microseconds, the usual gap between two launches of a run.
 const SPINS: u32 = 4000;
@@ -38,6 +39,7 @@ struct Shared {
     busy: AtomicBool,
     quit: AtomicBool,
     asleep: Line<AtomicUsize>,
+    bed: Bed,
 }
 
 // SAFETY: `job` is written only by the holder of `busy` while no chunk can be claimed, and published by the release store to `claim`.
@@ -45,12 +47,50 @@ unsafe impl Sync for Shared {}
 // SAFETY: a job's data outlives the job, by the contract of `Pool::parallel_for`.
 unsafe impl Send for Shared {}
 
+/// Where workers sleep.
+struct Bed {
+    lock: UnsafeCell<libc::pthread_mutex_t>,
+    woken: UnsafeCell<libc::pthread_cond_t>,
+}
+
+impl Bed {
+    const fn new() -> Bed {
+        Bed { lock: UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER), woken: UnsafeCell::new(libc::PTHREAD_COND_INITIALIZER) }
+    }
+
+    /// Sleeps until woken, unless `awake` by then.
+    fn sleep(&self, awake: impl Fn() -> bool) {
+        // SAFETY: both are initialised, stay where they are inside an `Arc`, and are used through these functions only.
+        unsafe {
+            libc::pthread_mutex_lock(self.lock.get());
+            while !awake() {
+                libc::pthread_cond_wait(self.woken.get(), self.lock.get());
+            }
+            libc::pthread_mutex_unlock(self.lock.get());
+        }
+    }
+
+    /// Wakes all who sleep.
+    fn wake(&self) {
+        // SAFETY: as above. The lock keeps a sleeper from missing the signal between its look and its wait.
+        unsafe {
+            libc::pthread_mutex_lock(self.lock.get());
+            libc::pthread_cond_broadcast(self.woken.get());
+            libc::pthread_mutex_unlock(self.lock.get());
+        }
+    }
+}
+
 /// Persistent workers. `Pool::new(n)` computes on `n` threads, the caller's included.
 pub struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
-    handles: Vec<Thread>,
+    workers: Vec<libc::pthread_t>,
 }
+
+// SAFETY: the handles of threads may be joined from anywhere.
+unsafe impl Send for Pool {}
+// SAFETY: as above; nothing changes them but `drop`.
+unsafe impl Sync for Pool {}
 
 unsafe extern "C" fn idle(_: *const c_void, _: usize, _: usize) {}
 
@@ -91,12 +131,10 @@ impl Shared {
                 idle_rounds = 0;
             } else if idle_rounds < SPINS {
                 idle_rounds += 1;
-                std::hint::spin_loop();
+                core::hint::spin_loop();
             } else {
                 self.asleep.0.fetch_add(1, SeqCst);
-                if !self.has_work() && !self.quit.load(SeqCst) {
-                    thread::park();
-                }
+                self.bed.sleep(|| self.has_work() || self.quit.load(SeqCst));
                 self.asleep.0.fetch_sub(1, SeqCst);
                 idle_rounds = 0;
             }
@@ -104,8 +142,21 @@ impl Shared {
     }
 }
 
+/// What a new thread is told.
+struct Start {
+    shared: Arc<Shared>,
+    worker: usize,
+}
+
+extern "C" fn start(data: *mut c_void) -> *mut c_void {
+    // SAFETY: `Pool::new` leaked the box for this thread.
+    let Start { shared, worker } = *unsafe { Box::from_raw(data.cast::<Start>()) };
+    shared.work(worker);
+    ptr::null_mut()
+}
+
 impl Pool {
-    /// A pool that computes on `threads` threads; with 0 or 1 it starts none.
+    /// A pool that computes on `threads` threads, or as many as the system gives; with 0 or 1 it starts none.
     pub fn new(threads: usize) -> Pool {
         let shared = Arc::new(Shared {
             claim: Line(AtomicU64::new(0)),
@@ -114,15 +165,23 @@ impl Pool {
             busy: AtomicBool::new(false),
             quit: AtomicBool::new(false),
             asleep: Line(AtomicUsize::new(0)),
+            bed: Bed::new(),
         });
-        let workers: Vec<_> = (1..threads)
-            .filter_map(|w| {
-                let shared = shared.clone();
-                thread::Builder::new().name(format!("graphc-{w}")).spawn(move || shared.work(w)).ok()
-            })
-            .collect();
-        let handles = workers.iter().map(|w| w.thread().clone()).collect();
-        Pool { shared, workers, handles }
+        let mut workers = Vec::new();
+        for worker in 1..threads {
+            let data = Box::into_raw(Box::new(Start { shared: shared.clone(), worker }));
+            let mut thread = core::mem::MaybeUninit::uninit();
+            // SAFETY: the new thread owns `data`.
+            let failed = unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), start, data.cast()) };
+            if failed != 0 {
+                // SAFETY: no thread was started that could take it.
+                drop(unsafe { Box::from_raw(data) });
+                break;
+            }
+            // SAFETY: filled by the call that succeeded.
+            workers.push(unsafe { thread.assume_init() });
+        }
+        Pool { shared, workers }
     }
 
     /// Number of threads that compute, the caller's included.
@@ -150,7 +209,7 @@ impl Pool {
         let generation = (s.claim.0.load(Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
         s.claim.0.store(generation << (2 * CHUNK_BITS) | (chunks as u64) << CHUNK_BITS, SeqCst);
         if s.asleep.0.load(SeqCst) > 0 {
-            self.handles.iter().take(chunks - 1).for_each(Thread::unpark);
+            s.bed.wake();
         }
         while let Some(chunk) = s.claim() {
             s.run(chunk, 0);
@@ -158,7 +217,12 @@ impl Pool {
         let mut spins = 0u32;
         while s.done.0.load(Acquire) != chunks {
             spins += 1;
-            if spins < 50_000 { std::hint::spin_loop() } else { thread::yield_now() }
+            if spins < 50_000 {
+                core::hint::spin_loop();
+            } else {
+                // SAFETY: takes nothing.
+                unsafe { libc::sched_yield() };
+            }
         }
         s.busy.store(false, Release);
     }
@@ -176,18 +240,20 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.quit.store(true, SeqCst);
-        self.handles.iter().for_each(Thread::unpark);
+        self.shared.bed.wake();
         for w in self.workers.drain(..) {
-            // A worker ends only by returning: bodies do not unwind.
-            let _ = w.join();
+            // SAFETY: a thread of `new`, joined once; bodies do not unwind.
+            unsafe { libc::pthread_join(w, ptr::null_mut()) };
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
-    use std::sync::atomic::AtomicU32;
+    use core::sync::atomic::AtomicU32;
+    use std::thread;
 
     unsafe extern "C" fn mark(data: *const c_void, chunk: usize, worker: usize) {
         // SAFETY: the tests below pass a slice of counters as long as there are chunks.

@@ -1,0 +1,224 @@
+//! A model's state and what computes it.
+
+use crate::error::{Error, ErrorKind};
+use crate::memory::Memory;
+use crate::model::{Model, text};
+use crate::pool::Pool;
+use alloc::format;
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use graphc_abi::ParallelFor;
+use graphc_abi::model::{Transform, Variable, Variant, WEIGHTS_MAGIC};
+
+/// What runs the chunks of a run.
+pub enum Compute {
+    /// So many threads, the caller's included, which the instance starts.
+    Threads(usize),
+    /// A caller's own pool of so many threads.
+    Caller { threads: usize, pool: *const c_void, parallel_for: ParallelFor },
+}
+
+/// How an instance is made.
+pub struct Options<'a> {
+    pub compute: Compute,
+    /// The content of the file of weights, for a model that has one; it must outlive the instance.
+    pub weights: Option<&'a [u8]>,
+}
+
+/// A model with state of its own. Any number of threads may run its calls.
+pub struct Instance {
+    model: Model,
+    pool: Option<Pool>,
+    caller: Option<(usize, *const c_void, ParallelFor)>,
+    weights: *const u8,
+    variables: Vec<State>,
+    lock: Lock,
+    /// What was made of weights, for each variant that has such.
+    transformed: Vec<(*const Variant, Memory)>,
+}
+
+// SAFETY: the caller's pool and weights may be used from any thread, as `Instance::new` demands; state is under a lock.
+unsafe impl Send for Instance {}
+// SAFETY: as above.
+unsafe impl Sync for Instance {}
+
+/// The value of a variable in one instance.
+struct State {
+    memory: Memory,
+    /// Whether it has a value.
+    ready: AtomicBool,
+}
+
+impl Instance {
+    /// # Safety
+    /// A caller's pool does what [`ParallelFor`] says, from any thread, and lives as long as the instance; so do the weights.
+    ///
+    /// # Errors
+    /// If the model needs a file of weights that was not given or is another, or there is no memory for its state.
+    pub unsafe fn new(model: Model, options: Options) -> Result<Instance, Error> {
+        let weights = match (model.raw().weights_file, options.weights) {
+            (0, _) => ptr::null(),
+            (bytes, Some(w)) if belongs(w, bytes, model.raw().weights_crc) => w.as_ptr(),
+            (_, Some(_)) => {
+                let message = "the file of weights is not the one that was made with this object; compile both again";
+                return Err(Error::new(ErrorKind::DataLoss, message));
+            }
+            (_, None) => {
+                return Err(Error::new(ErrorKind::NotFound, "the model's weights are in a file of their own, which was not given"));
+            }
+        };
+        let variables = model.variables().iter().map(first_value).collect::<Result<_, _>>()?;
+        let (pool, caller) = match options.compute {
+            Compute::Threads(n) => (Some(Pool::new(n)), None),
+            Compute::Caller { threads, pool, parallel_for } => (None, Some((threads.max(1), pool, parallel_for))),
+        };
+        let transformed = Vec::new();
+        let mut instance = Instance { model, pool, caller, weights, variables, lock: Lock::new(), transformed };
+        for variant in model.functions().flat_map(|f| f.variants()) {
+            if variant.transformed_bytes > 0 {
+                let memory = instance.transform(variant)?;
+                instance.transformed.push((variant, memory));
+            }
+        }
+        Ok(instance)
+    }
+
+    /// What is made of a variant's weights before it runs, on all threads.
+    fn transform(&self, variant: &Variant) -> Result<Memory, Error> {
+        /// What the chunks share.
+        struct Work<'a> {
+            transforms: &'a [Transform],
+            weights: *const u8,
+            to: *mut u8,
+        }
+        unsafe extern "C" fn work(data: *const c_void, chunk: usize, _: usize) {
+            // SAFETY: the `Work` below, alive until all chunks are done.
+            let Work { transforms, weights, to } = unsafe { &*data.cast::<Work>() };
+            let mut row = chunk;
+            for t in *transforms {
+                match row.checked_sub(t.outputs + 2) {
+                    // SAFETY: tables that a compiler wrote, the weights that belong to them, and as much room as they ask for.
+                    None => return unsafe { (t.run)(t, *weights, *to, row) },
+                    Some(left) => row = left,
+                }
+            }
+        }
+        let memory = Memory::new(variant.transformed_bytes).ok_or_else(Error::memory)?;
+        // SAFETY: a table that a compiler wrote.
+        let transforms = unsafe { variant.transforms.as_slice() };
+        let data = Work { transforms, weights: self.weights_of(variant), to: memory.as_mut_ptr() };
+        let rows = transforms.iter().map(|t| t.outputs + 2).sum();
+        let (_, pool, parallel_for) = self.parallel();
+        // SAFETY: chunks write distinct rows, and the call returns when all are done.
+        unsafe { parallel_for(pool, rows, work, ptr::from_ref(&data).cast()) };
+        Ok(memory)
+    }
+
+    /// Where what was made of a variant's weights lies.
+    pub(crate) fn transformed(&self, variant: &Variant) -> *mut u8 {
+        self.transformed.iter().find(|(v, _)| ptr::eq(*v, variant)).map_or(ptr::null_mut(), |(_, m)| m.as_mut_ptr())
+    }
+
+    pub fn model(&self) -> Model {
+        self.model
+    }
+
+    /// Number of threads that compute.
+    pub fn threads(&self) -> usize {
+        self.parallel().0
+    }
+
+    /// Threads, and what runs chunks on them.
+    pub(crate) fn parallel(&self) -> (usize, *const c_void, ParallelFor) {
+        match (&self.pool, self.caller) {
+            (Some(p), _) => (p.threads(), ptr::from_ref(p).cast(), Pool::parallel_for),
+            (None, Some(c)) => c,
+            (None, None) => (1, ptr::null(), Pool::parallel_for),
+        }
+    }
+
+    /// Where a variant's weights are.
+    pub(crate) fn weights_of(&self, variant: &Variant) -> *const u8 {
+        if variant.weights.is_null() { self.weights.wrapping_add(variant.weights_at) } else { variant.weights }
+    }
+
+    /// Gives every variable its first value again.
+    pub fn reset(&self) {
+        let _held = self.lock.hold();
+        for (state, v) in self.variables.iter().zip(self.model.variables()) {
+            if !v.init.is_null() {
+                // SAFETY: both have `bytes` bytes, and nobody else uses the state while the lock is held.
+                unsafe { ptr::copy_nonoverlapping(v.init, state.memory.as_mut_ptr(), v.bytes) };
+            }
+            state.ready.store(!v.init.is_null(), Ordering::Release);
+        }
+    }
+
+    /// Keeps other runs off the state.
+    pub(crate) fn hold_state(&self) -> Held<'_> {
+        self.lock.hold()
+    }
+
+    /// Where a variable's value lies.
+    pub(crate) fn variable(&self, k: usize) -> *mut u8 {
+        self.variables.get(k).map_or(ptr::null_mut(), |v| v.memory.as_mut_ptr())
+    }
+
+    /// An error if variable `k` has no value.
+    pub(crate) fn needs(&self, k: usize, status: usize) -> Result<(), Error> {
+        if self.variables.get(k).is_some_and(|v| v.ready.load(Ordering::Acquire)) {
+            return Ok(());
+        }
+        // SAFETY: a table that a compiler wrote.
+        let name = self.model.variables().get(k).map_or("", |v| unsafe { text(v.name) });
+        let message = format!("variable {name:?} is read before it has a value; run what initialises it first");
+        Err(Error::new(ErrorKind::from_code(status), message))
+    }
+
+    pub(crate) fn assigned(&self, k: usize) {
+        if let Some(v) = self.variables.get(k) {
+            v.ready.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// Whether a file of weights is the one of so many bytes with this checksum. Its head is compared, the content is not read.
+fn belongs(file: &[u8], bytes: usize, crc: usize) -> bool {
+    file.len() == bytes && file.starts_with(&WEIGHTS_MAGIC) && file.get(8..16) == Some(&(crc as u64).to_le_bytes()[..])
+}
+
+fn first_value(v: &Variable) -> Result<State, Error> {
+    let mut memory = Memory::new(v.bytes).ok_or_else(Error::memory)?;
+    if !v.init.is_null() {
+        // SAFETY: the table says that there are so many bytes.
+        memory.bytes_mut().copy_from_slice(unsafe { core::slice::from_raw_parts(v.init, v.bytes) });
+    }
+    Ok(State { memory, ready: AtomicBool::new(!v.init.is_null()) })
+}
+
+/// A lock on the state; the standard library has none for this crate.
+struct Lock(UnsafeCell<libc::pthread_mutex_t>);
+
+pub(crate) struct Held<'a>(&'a Lock);
+
+impl Lock {
+    const fn new() -> Lock {
+        Lock(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER))
+    }
+
+    fn hold(&self) -> Held<'_> {
+        // SAFETY: initialised, and an `Instance` that is in use does not move: calls borrow it.
+        unsafe { libc::pthread_mutex_lock(self.0.get()) };
+        Held(self)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // SAFETY: locked by `hold` on this thread.
+        unsafe { libc::pthread_mutex_unlock(self.0.0.get()) };
+    }
+}

@@ -1,0 +1,209 @@
+//! From objects to libraries and programs, through the system's C compiler.
+
+use super::{Machine, identifier};
+use crate::Error;
+use graphc_cpu::object::symbol;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// `libgraphc_rt.a` for a machine: `$GRAPHC_RT`; beside this program or in `lib` beside its folder, for another system in a folder of
+/// its name there; or where cargo's profile `rt` leaves it.
+pub fn runtime_archive(machine: Machine) -> Option<PathBuf> {
+    const ARCHIVE: &str = "libgraphc_rt.a";
+    if let Some(path) = std::env::var_os("GRAPHC_RT") {
+        return Some(path.into());
+    }
+    let exe = std::env::current_exe().ok()?;
+    let folder = exe.parent()?;
+    let triple = machine.triple();
+    let mut places: Vec<PathBuf> = [".", "../lib", "../../lib"].iter().map(|p| folder.join(p).join(triple).join(ARCHIVE)).collect();
+    // What cargo builds: this program in `release`, or a test in `release/deps`.
+    places.extend(["..", "../.."].iter().map(|p| folder.join(p).join(triple).join("rt").join(ARCHIVE)));
+    if machine.is_here() {
+        places.extend([".", "../lib", "../rt", "../../rt"].iter().map(|p| folder.join(p).join(ARCHIVE)));
+    }
+    places.into_iter().find(|p| p.is_file())
+}
+
+fn failed(what: &str, e: impl std::fmt::Display) -> Error {
+    Error::Compile(format!("{what}: {e}"))
+}
+
+/// Files of one link, removed when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Scratch, Error> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("graphc-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).map_err(|e| failed("cannot make a folder for the object", e))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Links objects of one machine with the runtime.
+pub struct Linker {
+    archive: PathBuf,
+    /// The C compiler, which knows the system's libraries.
+    cc: OsString,
+    /// Prefix of the names of the other tools.
+    tools: &'static str,
+}
+
+/// What programs and shared libraries need of the system.
+const LIBRARIES: [&str; 2] = ["-lm", "-lpthread"];
+
+impl Linker {
+    /// The linker of `machine`: `$CC`, or `cc`, or for another system the compiler that Debian has for it.
+    ///
+    /// # Errors
+    /// If there is no runtime archive for the machine, or no known compiler.
+    pub fn new(machine: Machine) -> Result<Linker, Error> {
+        let archive = runtime_archive(machine).ok_or_else(|| {
+            let other = if machine.is_here() { String::new() } else { format!(" --target {}", machine.triple()) };
+            Error::Compile(format!(
+                "libgraphc_rt.a is not beside this program; build it with `cargo build --profile rt -p graphc-rt \
+                 --no-default-features{other}`, or set GRAPHC_RT"
+            ))
+        })?;
+        let tools = match machine.triple() {
+            _ if machine.is_here() => "",
+            "aarch64-unknown-linux-gnu" => "aarch64-linux-gnu-",
+            "riscv64gc-unknown-linux-gnu" => "riscv64-linux-gnu-",
+            other => {
+                return Err(Error::Compile(format!("objects for {other} are linked on that system; write the object (-o NAME.o)")));
+            }
+        };
+        let cc =
+            std::env::var_os("CC").unwrap_or_else(|| if tools.is_empty() { "cc".into() } else { format!("{tools}gcc").into() });
+        Ok(Linker { archive, cc, tools })
+    }
+
+    fn run(&self, command: &mut Command, what: &str) -> Result<(), Error> {
+        let tool = command.get_program().to_string_lossy().into_owned();
+        let out = command.output().map_err(|e| failed(&format!("cannot run {tool:?}, which links"), e))?;
+        match out.status.success() {
+            true => Ok(()),
+            false => Err(failed(what, String::from_utf8_lossy(&out.stderr).trim())),
+        }
+    }
+
+    fn cc(&self) -> Command {
+        Command::new(&self.cc)
+    }
+
+    fn tool(&self, name: &str) -> Command {
+        Command::new(format!("{}{name}", self.tools))
+    }
+
+    /// A program; its object has a main function.
+    ///
+    /// # Errors
+    /// If it cannot be linked or written.
+    pub fn program(&self, object: &[u8], to: &Path) -> Result<(), Error> {
+        let scratch = Scratch::new()?;
+        let model = write(&scratch, "model.o", object)?;
+        let mut cc = self.cc();
+        cc.arg("-o").arg(to).arg(model).arg(&self.archive).args(["-s", "-Wl,--gc-sections", "-Wl,--build-id=none"]).args(LIBRARIES);
+        self.run(&mut cc, "linking the program")
+    }
+
+    /// A shared library of the model called `name`, which exports its model and the functions of `graphc.h`, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Linker::program`].
+    pub fn shared(&self, object: &[u8], name: &str, to: &Path) -> Result<(), Error> {
+        let scratch = Scratch::new()?;
+        let model = write(&scratch, "model.o", object)?;
+        let exported = format!("{{ global: {}; {}; local: *; }};\n", symbol(name), INTERFACE.join("; "));
+        let exports = write(&scratch, "exports", exported.as_bytes())?;
+        let mut cc = self.cc();
+        cc.args(["-shared", "-s", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-Bsymbolic"]);
+        if let Some(file) = to.file_name() {
+            let mut soname = OsString::from("-Wl,-soname,");
+            soname.push(file);
+            cc.arg(soname);
+        }
+        let mut script = OsString::from("-Wl,--version-script=");
+        script.push(exports);
+        cc.arg(script).args(roots()).arg("-o").arg(to).arg(model).arg(&self.archive).args(LIBRARIES);
+        self.run(&mut cc, "linking the shared library")
+    }
+
+    /// A static library of the model called `name`, with what it needs of the runtime. Several may be linked into one program.
+    ///
+    /// # Errors
+    /// As [`Linker::program`].
+    pub fn static_library(&self, object: &[u8], name: &str, to: &Path) -> Result<(), Error> {
+        let scratch = Scratch::new()?;
+        let model = write(&scratch, "model.o", object)?;
+        let whole = scratch.0.join(format!("{}.o", identifier(name)));
+        let mut cc = self.cc();
+        cc.args(["-r", "-nostdlib", "-Wl,--gc-sections"]).arg(format!("-Wl,-u,{}", symbol(name))).args(roots());
+        cc.arg("-o").arg(&whole).arg(model).arg(&self.archive);
+        self.run(&mut cc, "linking the static library")?;
+        // Names of the runtime's inside stay inside; those of the interface may be there several times.
+        let mut objcopy = self.tool("objcopy");
+        objcopy.args(["--wildcard", "--keep-global-symbol=graphc_*", "--strip-debug"]);
+        // Bitcode of merged objects is read as one by tools that know it, and is not.
+        objcopy.args(["--remove-section=.llvmbc", "--remove-section=.llvmcmd"]);
+        objcopy.arg(format!("--keep-global-symbol={}", symbol(name)));
+        objcopy.args(INTERFACE.iter().map(|f| format!("--weaken-symbol={f}"))).arg(&whole);
+        self.run(&mut objcopy, "hiding the runtime's symbols")?;
+        // An archive is added to, not replaced.
+        let _ = fs::remove_file(to);
+        let mut ar = self.tool("ar");
+        ar.arg("rcsD").arg(to).arg(&whole);
+        self.run(&mut ar, "writing the static library")
+    }
+}
+
+/// The functions of `graphc.h`.
+pub const INTERFACE: [&str; 24] = [
+    "graphc_version",
+    "graphc_model_name",
+    "graphc_function_count",
+    "graphc_function_name",
+    "graphc_input_count",
+    "graphc_output_count",
+    "graphc_input",
+    "graphc_output",
+    "graphc_create",
+    "graphc_destroy",
+    "graphc_reset",
+    "graphc_call_create",
+    "graphc_call_destroy",
+    "graphc_set_input",
+    "graphc_set_output",
+    "graphc_set_workspace",
+    "graphc_prepare",
+    "graphc_workspace_bytes",
+    "graphc_output_bytes",
+    "graphc_output_dims",
+    "graphc_run",
+    "graphc_output_data",
+    "graphc_cancel",
+    "graphc_error",
+];
+
+/// What keeps the interface, which no object refers to.
+fn roots() -> impl Iterator<Item = String> {
+    INTERFACE.iter().map(|f| format!("-Wl,-u,{f}"))
+}
+
+fn write(scratch: &Scratch, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
+    let path = scratch.0.join(name);
+    fs::write(&path, bytes).map_err(|e| failed("cannot write the object", e))?;
+    Ok(path)
+}

@@ -1,0 +1,134 @@
+//! Ahead of time: models as objects, libraries, programs and packages.
+
+mod link;
+mod package;
+mod python;
+
+pub use link::{Linker, runtime_archive};
+pub use package::Package;
+pub use python::wrapper;
+
+use crate::{Callable, Elem, Error, View};
+use graphc_cpu::EmitOptions;
+use graphc_cpu::object::{self, FunctionSource, ModelSource, ObjectOptions, PortSource, VariableSource, VariantSource};
+use graphc_frontend::DataType;
+use graphc_frontend::legalise::{dtype_of, elem_of};
+use graphc_ir::{Dim, Sym};
+use graphc_runtime::Ahead;
+
+pub use graphc_cpu::header::{c_header, identifier};
+pub use graphc_cpu::object::{Object, Report, WeightsPlace};
+pub use graphc_cpu::{Cpu, Machine};
+
+/// `graphc.h`, which declares what every object is run by.
+pub const API_HEADER: &str = include_str!("../../runtime/staticlib/include/graphc.h");
+
+/// The functions of a model that go into one object.
+pub struct Builder {
+    source: ModelSource,
+}
+
+impl Builder {
+    /// A model without functions, called `name`.
+    pub fn new(name: &str) -> Builder {
+        Builder { source: ModelSource { name: name.to_owned(), functions: Vec::new(), variables: Vec::new() } }
+    }
+
+    /// Adds a function: compiled for all that its signature leaves open, and where the graph must know more, or assumes what does not hold
+    /// for each of the `examples`, for ranks, sizes and values that they show.
+    ///
+    /// # Errors
+    /// If the graph cannot be compiled as a whole, or must know more and there is no example.
+    pub fn function(&mut self, name: &str, callable: &Callable, examples: &[Vec<View>]) -> Result<(), Error> {
+        let mut ahead = Vec::new();
+        match callable.ahead(None) {
+            Ok(a) => ahead.push(a),
+            Err(e) if graphc_runtime::needs_feeds(&e) && !examples.is_empty() => {}
+            Err(e) => return Err(e),
+        }
+        for feeds in examples {
+            if !ahead.iter().any(|a| a.takes(feeds)) {
+                ahead.push(callable.ahead(Some(feeds))?);
+            }
+        }
+        let inputs = callable.inputs().iter().map(|p| port(&p.name, p.elem, p.shape.clone())).collect::<Result<_, _>>()?;
+        let outputs = outputs(&ahead)?;
+        let variants = ahead.into_iter().map(|a| self.variant(a)).collect::<Result<_, _>>()?;
+        self.source.functions.push(FunctionSource { name: name.to_owned(), inputs, outputs, variants });
+        Ok(())
+    }
+
+    fn variant(&mut self, a: Ahead) -> Result<VariantSource, Error> {
+        let Ahead { plan, feed_of, baked, variables, uses, zero_status, .. } = a;
+        let mut numbers = Vec::with_capacity(variables.len());
+        for v in variables {
+            let known = self.source.variables.iter().position(|k| k.name == v.name);
+            numbers.push(match known {
+                Some(k) => k,
+                None => {
+                    let constant = |d: &Dim| d.as_const().and_then(|n| usize::try_from(n).ok());
+                    let shape: Option<Vec<usize>> = v.ty.shape.iter().map(constant).collect();
+                    let shape = shape.ok_or_else(|| Error::Compile(format!("variable {:?} has no constant shape", v.name)))?;
+                    let number = number(&v.name, v.ty.elem)?;
+                    self.source.variables.push(VariableSource { name: v.name, elem: v.ty.elem, number, shape, init: v.init });
+                    self.source.variables.len() - 1
+                }
+            });
+        }
+        // A variable that only a branch may read is asked for before the run.
+        let maybe = uses.maybe.iter().map(|&k| (k, graphc_ir::TfStatus::FailedPrecondition));
+        let reads = uses.read_first.iter().copied().chain(maybe).filter_map(|(k, s)| Some((*numbers.get(k)?, s))).collect();
+        let assigns = uses.assigned.iter().filter_map(|&k| numbers.get(k).copied()).collect();
+        Ok(VariantSource { plan, feeds: feed_of, baked, variables: numbers, reads, assigns, zero_status })
+    }
+
+    /// The header that declares what the object exports.
+    pub fn header(&self) -> String {
+        c_header(&self.source)
+    }
+
+    /// Compiles the model for `machine`; with `program`, the object has a main function.
+    ///
+    /// # Errors
+    /// If code generation fails.
+    pub fn compile(self, machine: Machine, place: WeightsPlace, program: bool) -> Result<Object, Error> {
+        let options = ObjectOptions { machine, place, program, emit: EmitOptions::default() };
+        object::compile_object(self.source, &options).map_err(|e| Error::Compile(e.to_string()))
+    }
+}
+
+fn number(name: &str, elem: Elem) -> Result<usize, Error> {
+    let dtype = dtype_of(elem).filter(|_| elem.size() > 0);
+    let number = dtype.and_then(|d| usize::try_from(d.number()).ok());
+    number.ok_or_else(|| Error::Unsupported(format!("{name:?} is a {elem}, which an object cannot hand over")))
+}
+
+fn port(name: &str, elem: Elem, shape: Option<Vec<Dim>>) -> Result<PortSource, Error> {
+    Ok(PortSource { name: name.to_owned(), elem, number: number(name, elem)?, shape })
+}
+
+/// Inputs or outputs of a compiled function, as those of a session are described.
+///
+/// # Errors
+/// If one is of a type that this version does not know.
+pub fn ports(ports: impl Iterator<Item = graphc_engine::Port>) -> Result<Vec<crate::Port>, Error> {
+    let one = |p: graphc_engine::Port| {
+        let dtype = i32::try_from(p.elem()).ok().and_then(DataType::from_number);
+        let elem = dtype.and_then(elem_of).ok_or_else(|| Error::Unsupported(format!("{:?} is of type {}", p.name(), p.elem())))?;
+        let dim = |(axis, &d): (usize, &i64)| if d < 0 { Dim::sym(Sym::new(&format!("d{axis}"))) } else { Dim::from(d) };
+        let shape = p.dims().map(|dims| dims.iter().enumerate().map(dim).collect());
+        Ok(crate::Port { name: p.name().to_owned(), elem, shape })
+    };
+    ports.map(one).collect()
+}
+
+/// The outputs as all variants have them: what one of them leaves open, or two see otherwise, is open.
+fn outputs(variants: &[Ahead]) -> Result<Vec<PortSource>, Error> {
+    let Some((first, rest)) = variants.split_first() else { return Ok(Vec::new()) };
+    let alike = |k: usize| {
+        let own = &first.plan.outputs[k].ty.shape;
+        rest.iter().all(|v| v.plan.outputs.get(k).is_some_and(|o| o.ty.shape == *own))
+    };
+    let ports = first.plan.outputs.iter().enumerate();
+    ports.map(|(k, o)| port(&o.name, o.ty.elem, alike(k).then(|| o.ty.shape.clone()))).collect()
+}

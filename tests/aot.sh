@@ -1,0 +1,125 @@
+#!/bin/sh
+# Everything that `graphc compile` writes, used as its users do: objects from C, static libraries from C++, shared libraries from Python,
+# programs, packages. What needs a tool that is not there is said to be skipped.
+set -eu
+cd "$(dirname "$0")/.."
+top=$PWD
+target=${CARGO_TARGET_DIR:-target}
+graphc=$target/release/graphc
+case $graphc in /*) ;; *) graphc=$top/$graphc ;; esac
+case $target in /*) ;; *) target=$top/$target ;; esac
+rt=$target/rt/libgraphc_rt.a
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+golden=$top/tests/golden
+
+have() { command -v "$1" >/dev/null 2>&1; }
+ok() { printf 'ok      %s\n' "$1"; }
+compile() { "$graphc" compile "$@" >/dev/null; }
+
+# An object and its headers, in C, and in valgrind where there is one; instructions that it does not know are not used.
+compile "$golden"/mlp/saved_model -o mlp.o
+cc -std=c99 -Wall -Wextra -Werror -Wno-missing-field-initializers -O1 -I. "$top"/examples/c/main.c mlp.o "$rt" -Wl,--gc-sections -lm -lpthread -o demo
+./demo 1
+./demo 33 | tail -n 1
+ok "object in C"
+if have valgrind; then
+    GRAPHC_TIER=avx2 valgrind --quiet --error-exitcode=9 --leak-check=full ./demo 3 >/dev/null
+    ok "object in C under valgrind"
+fi
+if [ "$(uname -m)" = x86_64 ] && cc -fsanitize=address -x c /dev/null -c -o /dev/null 2>/dev/null; then
+    if cc -fsanitize=address -I. "$top"/examples/c/main.c mlp.o "$rt" -Wl,--gc-sections -lm -lpthread -o checked 2>/dev/null; then
+        ./checked 5 >/dev/null
+        ok "object in C with address sanitiser"
+    fi
+fi
+
+# Two models in one program, as static libraries.
+compile "$golden"/mlp/saved_model -o libmlp.a
+compile "$golden"/small_cnn/saved_model -o libcnn.a
+cat >two.c <<'C'
+#include <stdio.h>
+#include "cnn.h"
+#include "mlp.h"
+int main(void) { return graphc_function_count(&mlp_model) + graphc_function_count(&cnn_model) == 2 ? 0 : 1; }
+C
+cc -I. two.c libmlp.a libcnn.a -lm -lpthread -o two
+./two
+ok "two static libraries in C"
+if have c++; then
+    c++ -std=c++17 -Wall -Wextra -Werror -I. "$top"/examples/cpp/main.cpp libmlp.a -lm -lpthread -o both
+    ./both >/dev/null
+    ok "static library in C++"
+else
+    echo "skipped static library in C++: there is no c++"
+fi
+
+# A shared library, whose exports are the model and the interface.
+compile "$golden"/mlp/saved_model -o libmlp.so
+if [ "$(nm -D --defined-only libmlp.so | grep -cv -e ' graphc_' -e ' mlp_model')" != 0 ]; then
+    echo "libmlp.so exports more than its interface" >&2
+    exit 1
+fi
+if have python3 && python3 -c 'import numpy' 2>/dev/null; then
+    python3 - "$golden"/mlp/io_1.npz <<'P'
+import sys
+import numpy as np
+import mlp
+reference = np.load(sys.argv[1])
+model = mlp.Model(threads=2)
+outputs = model(x=reference["in/x"])
+assert np.abs(outputs["output"] - reference["out/output"]).max() < 1e-6
+for wrong, error in [(dict(x=reference["in/x"][:, :3]), mlp.Error), (dict(x=np.zeros((1, 64))), TypeError), (dict(y=1), TypeError)]:
+    try:
+        model(**wrong)
+    except error:
+        continue
+    raise AssertionError(f"{error} was not raised")
+P
+    ok "shared library in Python"
+else
+    echo "skipped shared library in Python: there is no NumPy"
+fi
+
+# Programs, with weights in them and beside them, and a package: all three answer alike, on another batch than the example too.
+compile "$golden"/basic_pitch/saved_model -o pitch
+compile "$golden"/basic_pitch/saved_model -o outside --weights outside.weights
+compile "$golden"/basic_pitch/saved_model -o pitch.graphc
+for io in "$golden"/basic_pitch/io_*.npz; do
+    ./pitch --input "$io" --output a.npz
+    ./outside --weights outside.weights --threads 2 --input "$io" --output b.npz
+    "$graphc" run pitch.graphc --input "$io" --output c.npz >/dev/null
+    "$graphc" run "$golden"/basic_pitch/saved_model --input "$io" --output d.npz >/dev/null
+    if have python3 && python3 -c 'import numpy' 2>/dev/null; then
+        python3 - <<'P'
+import numpy as np
+a, *rest = (np.load(f"{f}.npz") for f in "abcd")
+assert all(sorted(a.files) == sorted(r.files) and all((a[k] == r[k]).all() for k in a.files) for r in rest)
+P
+    else
+        cmp a.npz b.npz
+    fi
+done
+if ./outside --input "$io" --output b.npz 2>error || ! grep -q 'weights' error; then
+    echo "a program without its weights says nothing of them" >&2
+    exit 1
+fi
+dd if=/dev/zero of=pitch.graphc bs=1 count=8 seek=5000 conv=notrunc 2>/dev/null
+if "$graphc" run pitch.graphc 2>error || ! grep -q 'damaged' error; then
+    echo "a damaged package is run" >&2
+    exit 1
+fi
+ok "programs and packages"
+
+# Only libc, libm and libgcc_s are needed.
+if have ldd && ldd ./pitch | grep -v -e linux-vdso -e ld-linux -e 'libc\.' -e 'libm\.' -e 'libgcc_s\.'; then
+    echo "a program needs more than libc, libm and libgcc_s" >&2
+    exit 1
+fi
+
+# The same bytes, whatever the process.
+compile "$golden"/basic_pitch/saved_model -o pitch1.o --name pitch
+GRAPHC_TIER=portable compile "$golden"/basic_pitch/saved_model -o pitch2.o --name pitch
+cmp pitch1.o pitch2.o
+ok "reproducible objects"
