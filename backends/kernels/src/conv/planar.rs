@@ -45,7 +45,7 @@ impl Planar {
     pub fn new(conv: &Conv, groups: usize) -> Option<Planar> {
         let ([k_h, k_w], n) = (conv.k, conv.product.n);
         let reached = k_h.checked_mul(n)?;
-        if groups != 1 || conv.product.pairs || n > MAX_CHANNELS || reached > MAX_REACHED || conv.out_w < MIN_LINE {
+        if groups != 1 || conv.product.pairs.is_some() || n > MAX_CHANNELS || reached > MAX_REACHED || conv.out_w < MIN_LINE {
             return None;
         }
         if folded_pixels(conv) > 0 {
