@@ -9,7 +9,7 @@ use crate::emit::{EmitOptions, codegen, define_bind, define_main, define_plan};
 use crate::error::CompileError;
 use crate::header::identifier;
 use crate::machine::Machine;
-use crate::weights::Weights;
+use crate::weights::{Placement, Weights};
 use cranelift_codegen::ir::{AbiParam, types::I64};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
@@ -244,23 +244,32 @@ impl Writer {
     /// Emits a variant's code and weights; the bytes of these.
     fn variant(&mut self, v: VariantSource, name: &str, at: usize, t: &mut Tables) -> Result<usize, CompileError> {
         let VariantSource { mut plan, feeds, baked, variables, reads, assigns, zero_status } = v;
-        let layout = Weights::ahead(&plan, variables.len());
+        let layout = Weights::of(&plan);
+        // Weights as they are stored, and what is done to have them as the code wants them.
+        let (stored, placement) = Weights::stored(&plan).unwrap_or_else(|| (layout.clone(), Placement::default()));
         let consts = std::mem::take(&mut plan.consts);
         let entry = define_plan(&mut self.module, &plan, &layout, name, Linkage::Local, &self.opts)?;
         let bind = define_bind(&mut self.module, &plan, &sizes(&plan), &format!("{name}.bind"))?;
-        let mut bytes = vec![0u8; layout.allocated()];
+        let mut bytes = vec![0u8; stored.allocated()];
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        layout.pack(consts, &mut bytes, threads)?;
+        stored.pack(consts, &mut bytes, threads)?;
         t.address(field!(at, Variant.entry), Address::Function(entry));
         t.address(field!(at, Variant.bind), Address::Function(bind));
         match self.place_weights(bytes, &format!("{name}.weights"))? {
             Placed::Object(data) => t.address(field!(at, Variant.weights), Address::Data(data)),
             Placed::File(offset) => t.number(field!(at, Variant.weights_at), offset as i64),
         }
-        let (later, later_bytes) = layout.later();
-        t.number(field!(at, Variant.transformed_bytes), later_bytes as i64);
-        let items = t.list::<raw::Transform>(field!(at, Variant.transforms), later.len());
-        for (l, at) in later.iter().zip(items) {
+        if !placement.filters.is_empty() {
+            t.number(field!(at, Variant.placed_bytes), layout.bytes() as i64);
+        }
+        let items = t.list::<raw::Copy>(field!(at, Variant.copies), placement.copies.len());
+        for ([from, to, bytes], at) in placement.copies.iter().zip(items) {
+            t.number(field!(at, Copy.from), *from as i64);
+            t.number(field!(at, Copy.to), *to as i64);
+            t.number(field!(at, Copy.bytes), *bytes as i64);
+        }
+        let items = t.list::<raw::Transform>(field!(at, Variant.transforms), placement.filters.len());
+        for (l, at) in placement.filters.iter().zip(items) {
             t.address(field!(at, Transform.run), Address::Function(self.transform()?));
             let numbers = [
                 (field!(at, Transform.from), l.from),
@@ -296,7 +305,7 @@ impl Writer {
             t.number(field!(at, Read.status), status as i64);
         }
         t.numbers(field!(at, Variant.assigns), assigns.iter().map(|&k| k as i64));
-        Ok(layout.bytes())
+        Ok(stored.bytes())
     }
 
     /// Puts packed weights where they belong, equal ones in one place.

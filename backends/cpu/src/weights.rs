@@ -16,34 +16,27 @@ pub struct Weights {
     offsets: Vec<usize>,
     /// Bytes of the whole, without the readable tail.
     bytes: usize,
-    /// Constants that are transformed when the weights are loaded, for they are larger then.
-    later: Vec<Later>,
-    /// Bytes of their transforms.
-    later_bytes: usize,
-    /// The entry of the table of variables that says where the transforms are.
-    later_slot: usize,
+    /// Filters of Winograd convolutions are as they are in the model, which is up to four times smaller.
+    raw_filters: bool,
 }
 
-/// A filter of a Winograd convolution that lies among the weights as it is in the model.
+/// What whoever loads stored weights does to have them as code wants them.
+#[derive(Clone, Debug, Default)]
+pub struct Placement {
+    /// From and to, bytes from the start, and how many.
+    pub copies: Vec<[usize; 3]>,
+    pub filters: Vec<Filter>,
+}
+
+/// A filter of a Winograd convolution that is stored as it is in the model.
 #[derive(Clone, Copy, Debug)]
-pub struct Later {
-    constant: usize,
-    /// Where the filter lies among the weights, and its transform among the transforms.
+pub struct Filter {
     pub from: usize,
     pub to: usize,
     pub outputs: usize,
     pub input: usize,
     pub out: usize,
     pub width: usize,
-}
-
-/// Where a constant lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConstPlace {
-    /// Bytes from the start of the weights.
-    Packed(usize),
-    /// Bytes from the address in an entry of the table of variables.
-    Later { slot: usize, at: usize },
 }
 
 impl Weights {
@@ -57,37 +50,34 @@ impl Weights {
         w
     }
 
-    /// Lays out the constants of `plan` for an object: filters of Winograd convolutions, up to four times as large once transformed, stay
-    /// as they are, and whoever loads the weights transforms them. Where the transforms are then is told by the entry after the
-    /// `variables` of the plan.
-    pub fn ahead(plan: &Plan, variables: usize) -> Weights {
-        let mut w = Weights { later_slot: variables, ..Weights::default() };
-        for (constant, c) in plan.consts.iter().enumerate() {
-            w.offsets.push(w.bytes);
-            let packed = packed_bytes(&c.tensor, &c.layout).next_multiple_of(ALIGN);
+    /// Bytes from the start of the weights to constant `c`.
+    pub fn offset(&self, c: ConstId) -> usize {
+        self.offsets[c.index()]
+    }
+
+    /// Lays out the constants of `plan` for an object, where filters of Winograd convolutions stay as they are, and says how
+    /// [`Weights::of`] the plan are made of that; `None` if there is no such filter.
+    pub fn stored(plan: &Plan) -> Option<(Weights, Placement)> {
+        let (mut w, mut placement) = (Weights { raw_filters: true, ..Weights::default() }, Placement::default());
+        for (c, &to) in plan.consts.iter().zip(&Weights::of(plan).offsets) {
+            let from = w.bytes;
+            w.offsets.push(from);
             match c.layout {
                 ConstLayout::WinogradFilter { outputs, input, out, width } => {
-                    w.later.push(Later { constant, from: w.bytes, to: w.later_bytes, outputs, input, out, width });
-                    w.later_bytes += packed;
+                    placement.filters.push(Filter { from, to, outputs, input, out, width });
                     w.bytes += c.tensor.bytes_len().next_multiple_of(ALIGN);
                 }
-                _ => w.bytes += packed,
+                _ => {
+                    let bytes = packed_bytes(&c.tensor, &c.layout).next_multiple_of(ALIGN);
+                    w.bytes += bytes;
+                    match placement.copies.last_mut() {
+                        Some([f, t, n]) if *f + *n == from && *t + *n == to => *n += bytes,
+                        _ => placement.copies.push([from, to, bytes]),
+                    }
+                }
             }
         }
-        w
-    }
-
-    /// Where constant `c` lies.
-    pub fn place(&self, c: ConstId) -> ConstPlace {
-        match self.later.iter().find(|l| l.constant == c.index()) {
-            Some(l) => ConstPlace::Later { slot: self.later_slot, at: l.to },
-            None => ConstPlace::Packed(self.offsets[c.index()]),
-        }
-    }
-
-    /// What is transformed when the weights are loaded, and the bytes of all transforms.
-    pub fn later(&self) -> (&[Later], usize) {
-        (&self.later, self.later_bytes)
+        (!placement.filters.is_empty()).then_some((w, placement))
     }
 
     pub fn bytes(&self) -> usize {
@@ -134,9 +124,12 @@ impl Weights {
         /// where its elements are computed first.
         const CHUNK: usize = 1 << 20;
         let mut jobs = Vec::new();
-        for (k, (c, &at)) in consts.into_iter().zip(&self.offsets).enumerate() {
+        for (c, &at) in consts.into_iter().zip(&self.offsets) {
             let Const { tensor, layout, .. } = c;
-            let layout = if self.later.iter().any(|l| l.constant == k) { ConstLayout::Plain } else { layout };
+            let layout = match layout {
+                ConstLayout::WinogradFilter { .. } if self.raw_filters => ConstLayout::Plain,
+                layout => layout,
+            };
             let wanted = match layout {
                 ConstLayout::Plain => tensor.elem(),
                 ConstLayout::Pairs { .. } => Elem::BF16,

@@ -92,9 +92,10 @@ pub struct Variant {
     pub weights: *const u8,
     /// Where the weights lie in the file of weights.
     pub weights_at: usize,
-    /// Bytes of what is made of some of the weights when an instance is. Where it lies is told by one more entry of the table of
-    /// variables, behind `variables`.
-    pub transformed_bytes: usize,
+    /// Bytes of the weights that the code takes, if they are made of those that are stored, by the copies and transforms that follow; 0
+    /// if the stored ones are taken as they are.
+    pub placed_bytes: usize,
+    pub copies: List<Copy>,
     pub transforms: List<Transform>,
     /// Number of symbols.
     pub symbols: usize,
@@ -115,14 +116,23 @@ pub struct Variant {
     pub assigns: List<usize>,
 }
 
+/// Weights that are taken as they are stored.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Copy {
+    pub from: usize,
+    pub to: usize,
+    pub bytes: usize,
+}
+
 /// A filter of a Winograd convolution, which is up to four times as large once transformed.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Transform {
     pub run: TransformFilter,
-    /// Bytes from the start of the weights to the filter, `[3, 3, input, out]`.
+    /// Bytes from the start of the stored weights to the filter, `[3, 3, input, out]`.
     pub from: usize,
-    /// Bytes from the start of the transforms.
+    /// Bytes from the start of the weights that are made.
     pub to: usize,
     /// Outputs along an axis of a tile: 2 or 4.
     pub outputs: usize,
@@ -132,8 +142,8 @@ pub struct Transform {
     pub width: usize,
 }
 
-/// Transforms row `row`, one of `outputs + 2`, of a filter: the weights, and the transforms, in. Rows may be transformed at once.
-pub type TransformFilter = unsafe extern "C" fn(transform: *const Transform, weights: *const u8, transforms: *mut u8, row: usize);
+/// Transforms row `row`, one of `outputs + 2`, of a filter, from the stored weights to those that are made. Rows may be transformed at once.
+pub type TransformFilter = unsafe extern "C" fn(transform: *const Transform, stored: *const u8, made: *mut u8, row: usize);
 
 /// A node of the graph that a launch comes from.
 #[repr(C)]

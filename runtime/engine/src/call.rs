@@ -286,7 +286,6 @@ impl<'i> Call<'i> {
         reads.iter().try_for_each(|r| self.instance.needs(r.variable, r.status))?;
         a.variables.clear();
         a.variables.extend(variables.iter().map(|&k| self.instance.variable(k)));
-        a.variables.push(self.instance.transformed(variant));
         let weights = self.instance.weights_of(variant);
         let scratch = self.instance.threads() * SCRATCH_BYTES;
         let (threads, pool, parallel_for) = self.instance.parallel();

@@ -11,7 +11,7 @@ use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use graphc_abi::ParallelFor;
-use graphc_abi::model::{Transform, Variable, Variant, WEIGHTS_MAGIC};
+use graphc_abi::model::{Copy, Transform, Variable, Variant, WEIGHTS_MAGIC};
 
 /// What runs the chunks of a run.
 pub enum Compute {
@@ -36,8 +36,8 @@ pub struct Instance {
     weights: *const u8,
     variables: Vec<State>,
     lock: Lock,
-    /// What was made of weights, for each variant that has such.
-    transformed: Vec<(*const Variant, Memory)>,
+    /// Weights that were made of stored ones, for each variant that has such.
+    placed: Vec<(*const Variant, Memory)>,
 }
 
 // SAFETY: the caller's pool and weights may be used from any thread, as `Instance::new` demands; state is under a lock.
@@ -75,51 +75,57 @@ impl Instance {
             Compute::Threads(n) => (Some(Pool::new(n)), None),
             Compute::Caller { threads, pool, parallel_for } => (None, Some((threads.max(1), pool, parallel_for))),
         };
-        let transformed = Vec::new();
-        let mut instance = Instance { model, pool, caller, weights, variables, lock: Lock::new(), transformed };
+        let placed = Vec::new();
+        let mut instance = Instance { model, pool, caller, weights, variables, lock: Lock::new(), placed };
         for variant in model.functions().flat_map(|f| f.variants()) {
-            if variant.transformed_bytes > 0 {
-                let memory = instance.transform(variant)?;
-                instance.transformed.push((variant, memory));
+            if variant.placed_bytes > 0 {
+                let memory = instance.place(variant)?;
+                instance.placed.push((variant, memory));
             }
         }
         Ok(instance)
     }
 
-    /// What is made of a variant's weights before it runs, on all threads.
-    fn transform(&self, variant: &Variant) -> Result<Memory, Error> {
+    /// Makes a variant's weights of those that are stored, on all threads.
+    fn place(&self, variant: &Variant) -> Result<Memory, Error> {
         /// What the chunks share.
         struct Work<'a> {
+            copies: &'a [Copy],
             transforms: &'a [Transform],
-            weights: *const u8,
-            to: *mut u8,
+            stored: *const u8,
+            made: *mut u8,
         }
         unsafe extern "C" fn work(data: *const c_void, chunk: usize, _: usize) {
             // SAFETY: the `Work` below, alive until all chunks are done.
-            let Work { transforms, weights, to } = unsafe { &*data.cast::<Work>() };
-            let mut row = chunk;
+            let Work { copies, transforms, stored, made } = unsafe { &*data.cast::<Work>() };
+            if let Some(c) = copies.get(chunk) {
+                // SAFETY: tables that a compiler wrote, the weights that belong to them, and as much room as they ask for.
+                return unsafe { ptr::copy_nonoverlapping(stored.add(c.from), made.add(c.to), c.bytes) };
+            }
+            let mut row = chunk - copies.len();
             for t in *transforms {
                 match row.checked_sub(t.outputs + 2) {
-                    // SAFETY: tables that a compiler wrote, the weights that belong to them, and as much room as they ask for.
-                    None => return unsafe { (t.run)(t, *weights, *to, row) },
+                    // SAFETY: as above.
+                    None => return unsafe { (t.run)(t, *stored, *made, row) },
                     Some(left) => row = left,
                 }
             }
         }
-        let memory = Memory::new(variant.transformed_bytes).ok_or_else(Error::memory)?;
-        // SAFETY: a table that a compiler wrote.
-        let transforms = unsafe { variant.transforms.as_slice() };
-        let data = Work { transforms, weights: self.weights_of(variant), to: memory.as_mut_ptr() };
-        let rows = transforms.iter().map(|t| t.outputs + 2).sum();
+        let memory = Memory::new(variant.placed_bytes).ok_or_else(Error::memory)?;
+        // SAFETY: tables that a compiler wrote.
+        let (copies, transforms) = unsafe { (variant.copies.as_slice(), variant.transforms.as_slice()) };
+        let data = Work { copies, transforms, stored: self.stored(variant), made: memory.as_mut_ptr() };
+        let chunks = copies.len() + transforms.iter().map(|t| t.outputs + 2).sum::<usize>();
         let (_, pool, parallel_for) = self.parallel();
-        // SAFETY: chunks write distinct rows, and the call returns when all are done.
-        unsafe { parallel_for(pool, rows, work, ptr::from_ref(&data).cast()) };
+        // SAFETY: chunks write distinct places, and the call returns when all are done.
+        unsafe { parallel_for(pool, chunks, work, ptr::from_ref(&data).cast()) };
         Ok(memory)
     }
 
-    /// Where what was made of a variant's weights lies.
-    pub(crate) fn transformed(&self, variant: &Variant) -> *mut u8 {
-        self.transformed.iter().find(|(v, _)| ptr::eq(*v, variant)).map_or(ptr::null_mut(), |(_, m)| m.as_mut_ptr())
+    /// The weights that a variant's code takes.
+    pub(crate) fn weights_of(&self, variant: &Variant) -> *const u8 {
+        let placed = self.placed.iter().find(|(v, _)| ptr::eq(*v, variant));
+        placed.map_or_else(|| self.stored(variant), |(_, m)| m.as_mut_ptr())
     }
 
     pub fn model(&self) -> Model {
@@ -140,8 +146,8 @@ impl Instance {
         }
     }
 
-    /// Where a variant's weights are.
-    pub(crate) fn weights_of(&self, variant: &Variant) -> *const u8 {
+    /// Where a variant's weights are stored.
+    fn stored(&self, variant: &Variant) -> *const u8 {
         if variant.weights.is_null() { self.weights.wrapping_add(variant.weights_at) } else { variant.weights }
     }
 

@@ -2,8 +2,11 @@
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use graphc_abi::{ALIGN, TAIL_BYTES};
+
+/// From this size on, memory is mapped: its pages are zero without being written, and exist once they are touched.
+const MAPPED: usize = 1 << 20;
 
 /// Zeroed bytes, aligned to [`ALIGN`], with [`TAIL_BYTES`] readable bytes behind them.
 pub struct Memory {
@@ -21,10 +24,13 @@ impl Memory {
     /// `None` if the size overflows or the system has no such memory.
     pub fn new(len: usize) -> Option<Memory> {
         let layout = Layout::from_size_align(len.checked_add(TAIL_BYTES)?, ALIGN).ok()?;
-        // SAFETY: the layout has at least the tail.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        advise_huge(start.as_ptr(), len);
-        Some(Memory { start, len, layout })
+        let start = if len < MAPPED {
+            // SAFETY: the layout has at least the tail.
+            unsafe { alloc_zeroed(layout) }
+        } else {
+            map(layout.size())?
+        };
+        Some(Memory { start: NonNull::new(start)?, len, layout })
     }
 
     pub fn as_mut_ptr(&self) -> *mut u8 {
@@ -53,23 +59,28 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated by `new` with this layout.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        // SAFETY: allocated or mapped by `new` with this layout.
+        unsafe {
+            match self.len < MAPPED {
+                true => dealloc(self.start.as_ptr(), self.layout),
+                false => drop(libc::munmap(self.start.as_ptr().cast(), self.layout.size())),
+            }
+        }
     }
 }
 
-/// Asks for huge pages where there is room for some; without them everything works, only slower.
-fn advise_huge(start: *mut u8, len: usize) {
-    #[cfg(target_os = "linux")]
-    {
-        const HUGE: usize = 2 << 20;
-        const PAGE: usize = 4096;
-        if len >= 2 * HUGE {
-            let skip = start.align_offset(PAGE);
-            // SAFETY: whole pages inside the memory; the advice changes none of its content.
-            unsafe { libc::madvise(start.add(skip).cast(), (len - skip) & !(PAGE - 1), libc::MADV_HUGEPAGE) };
-        }
+/// New pages, huge ones where there is room for some; without those everything works, only slower.
+fn map(bytes: usize) -> Option<*mut u8> {
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
+    // SAFETY: a new mapping, which nothing else refers to.
+    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, access, kind, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return None;
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (start, len);
+    #[cfg(target_os = "linux")]
+    if bytes >= 4 << 20 {
+        // SAFETY: the mapping; the advice changes none of its content.
+        unsafe { libc::madvise(start, bytes, libc::MADV_HUGEPAGE) };
+    }
+    Some(start.cast())
 }

@@ -5,7 +5,7 @@ use super::dims::DimCode;
 use super::{EmitOptions, codegen, status_signature};
 use crate::error::CompileError;
 use crate::tape::dim_words;
-use crate::weights::{ConstPlace, Weights};
+use crate::weights::Weights;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Value};
@@ -500,10 +500,7 @@ impl<M: Module> Schedule<'_, '_, M> {
             Place::Arena { offset } => Word::Address(Base::Arena, offset + &bytes),
             Place::Input(i) => Word::Address(Base::Input(*i), bytes),
             Place::Output(i) => Word::Address(Base::Output(*i), bytes),
-            Place::Const(c) => match self.weights.place(*c) {
-                ConstPlace::Packed(at) => Word::Address(Base::Weights, &Dim::from(at) + &bytes),
-                ConstPlace::Later { slot, at } => Word::Address(Base::Var(slot), &Dim::from(at) + &bytes),
-            },
+            Place::Const(c) => Word::Address(Base::Weights, &Dim::from(self.weights.offset(*c)) + &bytes),
             Place::Var(v) => Word::Address(Base::Var(v.index()), bytes),
             Place::View { of, offset } => {
                 let from = offset * &Dim::from(b.ty.elem.size());

@@ -57,14 +57,14 @@ pub fn pack_rows(dst: &mut [f32], src: &[u8], outputs: usize, c: usize, n: usize
 /// # Safety
 /// The filter is there, and so is the room for its transform.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gc_transform_filter(transform: *const Transform, weights: *const u8, transforms: *mut u8, row: usize) {
+pub unsafe extern "C" fn gc_transform_filter(transform: *const Transform, stored: *const u8, made: *mut u8, row: usize) {
     // SAFETY: by the contract.
     let t = unsafe { &*transform };
     let part = packed_len(t.outputs, t.input, t.out, t.width) / points(t.outputs);
     // SAFETY: by the contract; rows are distinct parts of the transform, and aligned as panels are.
     unsafe {
-        let src = core::slice::from_raw_parts(weights.add(t.from), 9 * t.input * t.out * size_of::<f32>());
-        let dst = core::slice::from_raw_parts_mut(transforms.add(t.to).cast::<f32>().add(row * part), part);
+        let src = core::slice::from_raw_parts(stored.add(t.from), 9 * t.input * t.out * size_of::<f32>());
+        let dst = core::slice::from_raw_parts_mut(made.add(t.to).cast::<f32>().add(row * part), part);
         pack_rows(dst, src, t.outputs, t.input, t.out, t.width, row..row + 1);
     }
 }
