@@ -77,26 +77,10 @@ impl Linker {
                  --no-default-features{other}`, or set GRAPHC_RT"
             ))
         })?;
-        let tools = match machine.triple() {
-            _ if machine.is_here() => "",
-            "aarch64-unknown-linux-gnu" => "aarch64-linux-gnu-",
-            "riscv64gc-unknown-linux-gnu" => "riscv64-linux-gnu-",
-            other => {
-                return Err(Error::Compile(format!("objects for {other} are linked on that system; write the object (-o NAME.o)")));
-            }
-        };
+        let tools = tools(machine)?;
         let cc =
             std::env::var_os("CC").unwrap_or_else(|| if tools.is_empty() { "cc".into() } else { format!("{tools}gcc").into() });
         Ok(Linker { archive, cc, tools })
-    }
-
-    fn run(&self, command: &mut Command, what: &str) -> Result<(), Error> {
-        let tool = command.get_program().to_string_lossy().into_owned();
-        let out = command.output().map_err(|e| failed(&format!("cannot run {tool:?}, which links"), e))?;
-        match out.status.success() {
-            true => Ok(()),
-            false => Err(failed(what, String::from_utf8_lossy(&out.stderr).trim())),
-        }
     }
 
     fn cc(&self) -> Command {
@@ -116,7 +100,7 @@ impl Linker {
         let model = write(&scratch, "model.o", object)?;
         let mut cc = self.cc();
         cc.arg("-o").arg(to).arg(model).arg(&self.archive).args(["-s", "-Wl,--gc-sections", "-Wl,--build-id=none"]).args(LIBRARIES);
-        self.run(&mut cc, "linking the program")
+        run(&mut cc, "linking the program")
     }
 
     /// A shared library of the model called `name`, which exports its model and the functions of `graphc.h`, and nothing else.
@@ -138,7 +122,7 @@ impl Linker {
         let mut script = OsString::from("-Wl,--version-script=");
         script.push(exports);
         cc.arg(script).args(roots()).arg("-o").arg(to).arg(model).arg(&self.archive).args(LIBRARIES);
-        self.run(&mut cc, "linking the shared library")
+        run(&mut cc, "linking the shared library")
     }
 
     /// A static library of the model called `name`, with what it needs of the runtime. Several may be linked into one program.
@@ -152,7 +136,7 @@ impl Linker {
         let mut cc = self.cc();
         cc.args(["-r", "-nostdlib", "-Wl,--gc-sections"]).arg(format!("-Wl,-u,{}", symbol(name))).args(roots());
         cc.arg("-o").arg(&whole).arg(model).arg(&self.archive);
-        self.run(&mut cc, "linking the static library")?;
+        run(&mut cc, "linking the static library")?;
         // Names of the runtime's inside stay inside; those of the interface may be there several times.
         let mut objcopy = self.tool("objcopy");
         objcopy.args(["--wildcard", "--keep-global-symbol=graphc_*", "--strip-debug"]);
@@ -160,12 +144,45 @@ impl Linker {
         objcopy.args(["--remove-section=.llvmbc", "--remove-section=.llvmcmd"]);
         objcopy.arg(format!("--keep-global-symbol={}", symbol(name)));
         objcopy.args(INTERFACE.iter().map(|f| format!("--weaken-symbol={f}"))).arg(&whole);
-        self.run(&mut objcopy, "hiding the runtime's symbols")?;
-        // An archive is added to, not replaced.
-        let _ = fs::remove_file(to);
-        let mut ar = self.tool("ar");
-        ar.arg("rcsD").arg(to).arg(&whole);
-        self.run(&mut ar, "writing the static library")
+        run(&mut objcopy, "hiding the runtime's symbols")?;
+        bundle(self.tools, &whole, to)
+    }
+}
+
+/// A static library of an object alone, for programs that have the runtime from elsewhere.
+///
+/// # Errors
+/// If there is no tool for it, or it cannot be written.
+pub fn archive(object: &[u8], name: &str, machine: Machine, to: &Path) -> Result<(), Error> {
+    let scratch = Scratch::new()?;
+    let model = write(&scratch, &format!("{}.o", identifier(name)), object)?;
+    bundle(tools(machine)?, &model, to)
+}
+
+fn bundle(tools: &str, object: &Path, to: &Path) -> Result<(), Error> {
+    // An archive is added to, not replaced.
+    let _ = fs::remove_file(to);
+    let mut ar = Command::new(format!("{tools}ar"));
+    ar.arg("rcsD").arg(to).arg(object);
+    run(&mut ar, "writing the static library")
+}
+
+/// Prefix of the names of the tools that link for a machine: Debian's.
+fn tools(machine: Machine) -> Result<&'static str, Error> {
+    match machine.triple() {
+        _ if machine.is_here() => Ok(""),
+        "aarch64-unknown-linux-gnu" => Ok("aarch64-linux-gnu-"),
+        "riscv64gc-unknown-linux-gnu" => Ok("riscv64-linux-gnu-"),
+        other => Err(Error::Compile(format!("objects for {other} are linked on that system; write the object (-o NAME.o)"))),
+    }
+}
+
+fn run(command: &mut Command, what: &str) -> Result<(), Error> {
+    let tool = command.get_program().to_string_lossy().into_owned();
+    let out = command.output().map_err(|e| failed(&format!("cannot run {tool:?}, which links"), e))?;
+    match out.status.success() {
+        true => Ok(()),
+        false => Err(failed(what, String::from_utf8_lossy(&out.stderr).trim())),
     }
 }
 

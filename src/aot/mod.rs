@@ -3,8 +3,9 @@
 mod link;
 mod package;
 mod python;
+mod rust;
 
-pub use link::{Linker, runtime_archive};
+pub use link::{Linker, archive, runtime_archive};
 pub use package::Package;
 pub use python::wrapper;
 
@@ -85,6 +86,11 @@ impl Builder {
     /// The header that declares what the object exports.
     pub fn header(&self) -> String {
         c_header(&self.source)
+    }
+
+    /// A Rust module for programs that link the object.
+    pub fn rust_module(&self) -> String {
+        rust::module(&self.source)
     }
 
     /// Compiles the model for `machine`; with `program`, the object has a main function.

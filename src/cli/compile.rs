@@ -65,6 +65,8 @@ enum Emit {
     Shared,
     Program,
     Package,
+    /// A static library of the object alone and a module, for `graphc-build`
+    Rust,
 }
 
 impl Args {
@@ -104,7 +106,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     // What links is looked for before anything takes time.
     let linker = match emit {
         Emit::Static | Emit::Shared | Emit::Program => Some(Linker::new(machine)?),
-        Emit::Object | Emit::Package => None,
+        Emit::Object | Emit::Package | Emit::Rust => None,
     };
     if args.weights.is_some() && emit == Emit::Package {
         return Err(Failure::usage("a package has its weights in it; leave out --weights"));
@@ -114,7 +116,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for (function, callable) in functions(args, &session)? {
         add(&mut builder, &function, &callable, &args.examples)?;
     }
-    let header = builder.header();
+    let (header, module) = (builder.header(), builder.rust_module());
     let place = if args.weights.is_some() || emit == Emit::Package { WeightsPlace::File } else { WeightsPlace::Embedded };
     let object = {
         let _line = progress::line("compiling");
@@ -124,6 +126,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let report = object.report.clone();
     let mut written = vec![args.output.clone()];
     match linker {
+        None if emit == Emit::Rust => {
+            let bytes = object.write().map_err(|e| Failure::from(Error::Compile(e.to_string())))?;
+            aot::archive(&bytes, &name, machine, &args.output)?;
+            save(&args.output.with_file_name(format!("{}.rs", aot::identifier(&name))), module.as_bytes(), &mut written)?;
+        }
         None if emit == Emit::Package => Package::write(object, &name, machine, &args.output).map_err(Failure::output)?,
         linker => link(args, emit, &name, object, linker, &mut written)?,
     }

@@ -1,0 +1,3 @@
+fn main() {
+    graphc_build::Model::new("../../tests/golden/mlp/saved_model").compile("mlp");
+}
