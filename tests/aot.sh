@@ -123,3 +123,9 @@ compile "$golden"/basic_pitch/saved_model -o pitch1.o --name pitch
 GRAPHC_TIER=portable compile "$golden"/basic_pitch/saved_model -o pitch2.o --name pitch
 cmp pitch1.o pitch2.o
 ok "reproducible objects"
+
+# A Rust program with a model in it, built by cargo.
+cd "$top"/examples/rust
+GRAPHC=$graphc CARGO_TARGET_DIR=$target cargo build --release --quiet
+test "$("$target"/release/graphc-example 33 | tail -n 2 | head -n 1)" = "$("$folder"/demo 33 | tail -n 1)"
+ok "typed functions in Rust"

@@ -3,6 +3,7 @@
 use crate::emit::{EmitOptions, codegen, define_plan};
 use crate::error::CompileError;
 use crate::machine::{Cpu, Machine};
+use crate::perf::symbol_part;
 use crate::weights::Weights;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
@@ -46,7 +47,7 @@ pub fn compile_jit(plan: &Plan, weights: &Weights, opts: &EmitOptions) -> Result
         builder.symbol(s.name, s.address);
     }
     let mut module = JITModule::new(builder);
-    let id = define_plan(&mut module, plan, weights, "plan", Linkage::Export, opts)?;
+    let id = define_plan(&mut module, plan, weights, &symbol_part(&plan.name), Linkage::Export, opts)?;
     // The JIT would panic on a symbol that it cannot find.
     let missing: Vec<&str> = module
         .declarations()

@@ -12,6 +12,7 @@ pub mod loader;
 pub mod lower;
 pub mod machine;
 pub mod object;
+pub mod perf;
 pub mod tape;
 pub mod target;
 pub mod weights;

@@ -2,7 +2,10 @@
 
 use crate::emit::codegen;
 use crate::error::CompileError;
-use cranelift_object::object::{self, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionKind, elf};
+use crate::perf;
+use cranelift_object::object::{
+    self, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionKind, SymbolKind, elf,
+};
 use memmap2::{Mmap, MmapMut};
 use std::collections::HashMap;
 
@@ -97,6 +100,14 @@ impl Loaded {
             if place < size {
                 exported.insert(s.name().map_err(codegen)?.to_owned(), place);
             }
+        }
+        if perf::wanted() {
+            let text = file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.is_definition());
+            let function = |s: object::Symbol| {
+                let address = address_of(s.index()).ok()?;
+                Some(perf::Function { name: s.name().ok()?.to_owned(), address, size: s.size() })
+            };
+            perf::tell(&text.filter_map(function).collect::<Vec<_>>());
         }
         let code = code.make_exec().map_err(|e| CompileError::System(format!("memory for code: {e}")))?;
         Ok(Loaded { code, exported })

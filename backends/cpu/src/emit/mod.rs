@@ -8,12 +8,13 @@ mod dims;
 mod schedule;
 
 use crate::error::CompileError;
+use crate::perf::symbol_part;
 use crate::tape::{TapeOptions, define_loop};
 use crate::weights::Weights;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, types::I64};
 use cranelift_module::{DataId, FuncId, Linkage, Module, ModuleError};
 use graphc_ir::Dim;
-use graphc_passes::plan::Plan;
+use graphc_passes::plan::{Plan, StepKind};
 use std::fmt::Display;
 
 /// How plans are compiled.
@@ -54,9 +55,17 @@ pub fn define_plan<M: Module>(
     linkage: Linkage,
     opts: &EmitOptions,
 ) -> Result<FuncId, CompileError> {
+    let mut nodes: Vec<&str> = plan.loops.iter().map(|l| l.name.as_str()).collect();
+    for step in &plan.steps {
+        if let (StepKind::Loop { id, .. }, name) = (&step.kind, step.loc.name())
+            && !name.is_empty()
+        {
+            nodes[id.index()] = name;
+        }
+    }
     let mut loops = Vec::with_capacity(plan.loops.len());
     for (i, l) in plan.loops.iter().enumerate() {
-        let name = format!("{symbol}.loop{i}");
+        let name = format!("{symbol}.{i}.{}", symbol_part(nodes[i]));
         let id = define_loop(module, l, &name, &opts.tape).map_err(|e| codegen(format!("loop {}: {e}", l.name)))?;
         loops.push(id);
     }
