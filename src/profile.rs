@@ -81,7 +81,7 @@ impl Profile {
                 Launch { kernel, node: step.loc.name().to_owned(), flop, bytes, best: Duration::MAX }
             })
             .collect();
-        let touched = program.weight_bytes() as f64 + value(&plan.arena);
+        let touched = program.weights().len() as f64 + value(&plan.arena);
         Ok(Profile { launches, touched, started: Instant::now() })
     }
 

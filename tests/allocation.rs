@@ -82,6 +82,9 @@ fn resident() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
+/// Bytes that the allocator may keep of what it was given back, for what comes next.
+const MOST_KEPT: usize = 512 << 10;
+
 fn trim_gives_memory_back(name: &str) {
     let callable = callable(name, 1);
     callable.run_tensors(&zeros(&callable, 1)).unwrap();
@@ -92,7 +95,7 @@ fn trim_gives_memory_back(name: &str) {
     callable.trim();
     let kept = resident().saturating_sub(before);
     assert!(held > 1 << 20, "{name} holds {held} bytes for its next run");
-    assert!(kept < held / 4, "{name} keeps {kept} of {held} bytes after trim");
+    assert!(kept < MOST_KEPT, "{name} keeps {kept} of {held} bytes after trim");
     callable.run_tensors(&zeros(&callable, 2)).unwrap();
 }
 

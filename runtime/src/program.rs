@@ -105,11 +105,6 @@ impl Program {
         &self.interface
     }
 
-    /// Bytes of the packed weights.
-    pub fn weight_bytes(&self) -> usize {
-        self.weights.bytes().len()
-    }
-
     /// The packed weights.
     pub fn weights(&self) -> &[u8] {
         self.weights.bytes()

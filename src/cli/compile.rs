@@ -118,13 +118,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let (header, module) = (builder.header(), builder.rust_module());
     let place = if args.weights.is_some() || emit == Emit::Package { WeightsPlace::File } else { WeightsPlace::Embedded };
-    let object = {
+    let mut object = {
         let _line = progress::line("compiling");
         builder.compile(machine, place, emit == Emit::Program)?
     };
     drop(session);
     let report = object.report.clone();
     let mut written = vec![args.output.clone()];
+    if let Some(path) = &args.weights {
+        save(path, &object.weights.take().unwrap_or_default(), &mut written)?;
+    }
     match linker {
         None if emit == Emit::Rust => {
             let bytes = object.write().map_err(|e| Failure::from(Error::Compile(e.to_string())))?;
@@ -132,7 +135,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             save(&args.output.with_file_name(format!("{}.rs", aot::identifier(&name))), module.as_bytes(), &mut written)?;
         }
         None if emit == Emit::Package => Package::write(object, &name, machine, &args.output).map_err(Failure::output)?,
-        linker => link(args, emit, &name, object, linker, &mut written)?,
+        linker => link(args, emit, &name, object, linker)?,
     }
     if matches!(emit, Emit::Object | Emit::Static | Emit::Shared) {
         let beside = |file: &str| args.output.with_file_name(file);
@@ -178,17 +181,7 @@ fn add(builder: &mut Builder, name: &str, callable: &Callable, examples: &InputA
     }
 }
 
-fn link(
-    args: &Args,
-    emit: Emit,
-    name: &str,
-    mut object: Object,
-    linker: Option<Linker>,
-    written: &mut Vec<PathBuf>,
-) -> Result<(), Failure> {
-    if let (Some(path), Some(weights)) = (&args.weights, object.weights.take()) {
-        save(path, &weights, written)?;
-    }
+fn link(args: &Args, emit: Emit, name: &str, object: Object, linker: Option<Linker>) -> Result<(), Failure> {
     let bytes = object.write().map_err(|e| Failure::from(Error::Compile(e.to_string())))?;
     let to = &args.output;
     match (linker, emit) {

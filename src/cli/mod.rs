@@ -57,7 +57,7 @@ enum Command {
 /// Arguments that name a model and one of its signatures.
 #[derive(clap::Args, Clone)]
 struct ModelArgs {
-    /// SavedModel folder, GraphDef (.pb, .pbtxt) or MetaGraphDef (.meta)
+    /// SavedModel folder, GraphDef (.pb, .pbtxt) or MetaGraphDef (.meta); `run` takes packages (.graphc) too
     model: PathBuf,
     /// Signature to use [default: serving_default, else the only one]
     #[arg(short, long)]
@@ -103,6 +103,11 @@ impl From<PrecisionArg> for Precision {
 impl ModelArgs {
     /// Opens the model, with a progress line on a terminal.
     fn open(&self, threads: usize) -> Result<graphc::Session, Failure> {
+        if graphc::aot::Package::is_one(&self.model) {
+            let message =
+                format!("{} is a package, which `graphc run` runs; name the model that it was compiled from", self.model.display());
+            return Err(Failure::usage(message));
+        }
         let (tags, checkpoint, files) = (self.tags.clone(), self.checkpoint.clone(), self.files.clone());
         let options = SessionOptions {
             threads,

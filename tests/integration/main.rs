@@ -1,5 +1,6 @@
 //! graphc as a whole: models from their files to their answers, through the library and through the command line.
 
+mod ahead;
 mod batches;
 mod cache;
 mod cli;

@@ -145,11 +145,11 @@ pub unsafe extern "C" fn graphc_output(model: *const raw::Model, index: usize, o
 /// See `graphc.h`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn graphc_create(model: *const raw::Model, options: *const COptions, to: *mut *mut CInstance) -> i32 {
-    // SAFETY: as the caller promises. A smaller `size` is that of an older version, whose fields come first.
-    let options: Option<&COptions> = unsafe { options.as_ref() }.filter(|o| o.size >= size_of::<COptions>());
-    if to.is_null() {
+    // SAFETY: as the caller promises.
+    let (Ok(options), false) = (unsafe { known_options(options) }, to.is_null()) else {
         return ErrorKind::InvalidArgument as i32;
-    }
+    };
+    let options = options.as_ref();
     // SAFETY: as above.
     match unsafe { create(model, options) } {
         Ok(instance) => {
@@ -171,6 +171,26 @@ pub unsafe extern "C" fn graphc_create(model: *const raw::Model, options: *const
             }
             status(&e)
         }
+    }
+}
+
+/// The options that a caller gave; those that its version does not know are zero. An error if it did not say how large they are.
+///
+/// # Safety
+/// `options` is null, or has as many bytes as its first field says.
+unsafe fn known_options(options: *const COptions) -> Result<Option<COptions>, ()> {
+    if options.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: by this function's contract; every field may be zero.
+    unsafe {
+        let size = (&raw const (*options).size).read();
+        let mut known: COptions = core::mem::zeroed();
+        if size < size_of::<usize>() {
+            return Err(());
+        }
+        ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut known).cast(), size.min(size_of::<COptions>()));
+        Ok(Some(known))
     }
 }
 
