@@ -24,6 +24,10 @@ pub trait Field: Scalar + Num + NumAssign + Neg<Output = Self> + std::fmt::Debug
     fn scale(self, by: Self::Real) -> Self {
         Self::of(self.re() * by, self.im() * by)
     }
+    /// Divided by a real number: not the same bits as [`Field::scale`] by its reciprocal.
+    fn over(self, by: Self::Real) -> Self {
+        Self::of(self.re() / by, self.im() / by)
+    }
     fn modulus(self) -> Self::Real {
         if Self::COMPLEX { self.re().hypot(self.im()) } else { self.re().abs() }
     }
@@ -79,6 +83,7 @@ macro_rules! real {
             fn im(self) -> $t { 0.0 }
             fn conj(self) -> $t { self }
             fn scale(self, by: $t) -> $t { self * by }
+            fn over(self, by: $t) -> $t { self / by }
             fn from_f64(v: f64) -> $t { v as $t }
             fn as_f64(self) -> f64 { self as f64 }
         }

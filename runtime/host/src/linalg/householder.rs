@@ -1,5 +1,5 @@
 //! Householder reflections, and the QR factors that they give. The signs are those of Eigen, which TensorFlow uses: the head of a
-//! reflected vector gets the sign opposite to the one it had.
+//! reflected vector gets the sign opposite to the one it had. So is the order of operations, which makes the rounding the same too.
 
 use super::field::{Field, Mat, axpy, tiny};
 use num_traits::Float;
@@ -26,7 +26,7 @@ impl<T: Field> Reflector<T> {
         for x in &mut tail {
             *x /= by;
         }
-        Reflector { tail, tau: (T::real(beta) - head).scale(T::Real::one_() / beta).conj(), beta }
+        Reflector { tail, tau: (T::real(beta) - head).over(beta).conj(), beta }
     }
 
     /// The reflection that takes the rest of column `col` from row `row` on.
@@ -48,16 +48,22 @@ impl<T: Field> Reflector<T> {
         if tau == T::zero_() || col >= a.cols {
             return;
         }
-        let mut sums = a.row(row)[col..].to_vec();
+        let head = a.row(row)[col..].to_vec();
+        // Complex numbers are not followed to the last bit: their division and roots differ between libraries.
+        let mut sums = if T::COMPLEX { head.clone() } else { vec![T::zero_(); head.len()] };
         for (k, v) in self.tail.iter().enumerate() {
             axpy(&mut sums, v.conj(), &a.row(row + 1 + k)[col..]);
         }
-        for s in &mut sums {
-            *s *= tau;
-        }
-        axpy(&mut a.row_mut(row)[col..], -T::one_(), &sums);
+        let by = if T::COMPLEX {
+            sums.iter_mut().for_each(|s| *s *= tau);
+            T::one_()
+        } else {
+            axpy(&mut sums, T::one_(), &head);
+            tau
+        };
+        axpy(&mut a.row_mut(row)[col..], -by, &sums);
         for (k, &v) in self.tail.iter().enumerate() {
-            axpy(&mut a.row_mut(row + 1 + k)[col..], -v, &sums);
+            axpy(&mut a.row_mut(row + 1 + k)[col..], -(by * v), &sums);
         }
     }
 
@@ -122,7 +128,7 @@ impl<T: Field> Qr<T> {
                 let part = a[(k, j)].modulus() / norms[j];
                 let left = ((one + part) * (one - part)).max(T::Real::zero_());
                 let ratio = norms[j] / exact[j];
-                if left * ratio * ratio <= coarse {
+                if left * (ratio * ratio) <= coarse {
                     exact[j] = norm(&a, k + 1, j);
                     norms[j] = exact[j];
                 } else {

@@ -1,4 +1,4 @@
-//! Plane rotations.
+//! Plane rotations, computed in Eigen's order of operations.
 
 use super::field::{Field, Mat, tiny};
 use num_traits::Float;
@@ -23,7 +23,7 @@ impl<T: Field> Rotation<T> {
         let t = if tau > T::Real::zero_() { one / (tau + w) } else { one / (tau - w) };
         let sign = if t > T::Real::zero_() { one } else { -one };
         let n = one / (t * t + one).sqrt();
-        Rotation { c: T::real(n), s: y.conj().scale(-sign * t.abs() * n / y.modulus()) }
+        Rotation { c: T::real(n), s: y.conj().over(y.modulus()).scale(-sign).scale(t.abs()).scale(n) }
     }
 
     /// `G` such that `Gᴴ (p, q)ᵀ = (r, 0)ᵀ`, and `r`. The cosine is real.
@@ -35,7 +35,7 @@ impl<T: Field> Rotation<T> {
         }
         if p == T::zero_() {
             let m = q.modulus();
-            return (Rotation { c: T::zero_(), s: q.scale(-one / m) }, T::real(m));
+            return (Rotation { c: T::zero_(), s: -q.over(m) }, T::real(m));
         }
         if !T::COMPLEX {
             let (p, q) = (p.re(), q.re());
@@ -43,22 +43,32 @@ impl<T: Field> Rotation<T> {
             if p.abs() > q.abs() {
                 let t = q / p;
                 let u = (one + t * t).sqrt().copysign(p);
-                (c, s, r) = (one / u, -t / u, p * u);
+                c = one / u;
+                (s, r) = (-t * c, p * u);
             } else {
                 let t = p / q;
                 let u = (one + t * t).sqrt().copysign(q);
-                (c, s, r) = (t / u, -one / u, q * u);
+                s = -one / u;
+                (c, r) = (-t * s, q * u);
             }
             return (Rotation { c: T::real(c), s: T::real(s) }, T::real(r));
         }
         // Scaled by the larger of both, against overflow.
-        let by = one / p.norm1().max(q.norm1());
-        let (ps, qs) = (p.scale(by), q.scale(by));
-        let (p1, p2, q2) = (ps.modulus(), ps.modulus2(), qs.modulus2());
-        let u = (p2 + q2).sqrt();
-        let u = if p.re() < zero { -u } else { u };
-        let s = -qs * ps.conj().scale(one / (p1 * u));
-        (Rotation { c: T::real(p1 / u), s }, ps.scale(u / (p1 * by)))
+        let (p1, q1) = (p.norm1(), q.norm1());
+        let by = p1.max(q1);
+        let (ps, qs) = (p.over(by), q.over(by));
+        let (p2, q2) = (ps.modulus2(), qs.modulus2());
+        let signed = |u: T::Real| if p.re() < zero { -u } else { u };
+        if p1 >= q1 {
+            let u = signed((one + q2 / p2).sqrt());
+            let c = one / u;
+            (Rotation { c: T::real(c), s: (-qs * ps.conj()).scale(c / p2) }, p.scale(u))
+        } else {
+            let u = signed(by * (p2 + q2).sqrt());
+            let m = p.modulus();
+            let unit = p.over(m);
+            (Rotation { c: T::real(m / u), s: -unit.conj() * q.over(u) }, unit.scale(u))
+        }
     }
 
     /// First `o`, then this.

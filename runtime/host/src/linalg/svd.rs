@@ -41,7 +41,7 @@ pub fn svd<T: Field>(a: &Mat<T>, vectors: Vectors) -> Svd<T> {
         return Svd { s: vec![T::Real::not_a_number(); k], u: nan(m, u_cols), v: nan(n, v_cols) };
     }
     let scale = if most == T::Real::zero_() { T::Real::one_() } else { most };
-    let scaled = a.map(|x| T::of(x.re() / scale, x.im() / scale));
+    let scaled = a.map(|x| x.over(scale));
     // Both are kept transposed, so that a rotation of two vectors is one of two rows.
     let (mut work, mut ut, mut vt);
     if m > n {
@@ -66,7 +66,7 @@ pub fn svd<T: Field>(a: &Mat<T>, vectors: Vectors) -> Svd<T> {
         let size = d.modulus();
         s.push(size * scale);
         if wanted && size > T::Real::zero_() {
-            let phase = if d.im().abs() > tiny() { d.scale(T::Real::one_() / size) } else { T::real(d.re().signum()) };
+            let phase = if d.im().abs() > tiny() { d.over(size) } else { T::real(d.re().signum()) };
             if phase != T::one_() {
                 for x in ut.row_mut(i) {
                     *x *= phase;
@@ -161,7 +161,7 @@ fn make_real<T: Field>(
     vectors: bool,
     largest: &mut T::Real,
 ) -> bool {
-    let unit = |x: T| x.conj().scale(T::Real::one_() / x.modulus());
+    let unit = |x: T| x.conj().scale(x.modulus()).over(x.modulus2());
     let complex = |x: T| x.im().abs() > tiny();
     let turn_row = |work: &mut Mat<T>, ut: &mut Mat<T>, i: usize, z: T| {
         scale_row(work, i, z);
@@ -178,8 +178,7 @@ fn make_real<T: Field>(
             turn_row(work, ut, p, z);
         }
     } else {
-        let by = T::Real::one_() / n;
-        let rot = Rotation { c: work[(p, p)].conj().scale(by), s: work[(q, p)].scale(by) };
+        let rot = Rotation { c: work[(p, p)].conj().over(n), s: work[(q, p)].over(n) };
         rot.left(work, p, q, 0);
         if vectors {
             rot.left_conjugate(ut, p, q);
@@ -257,5 +256,19 @@ mod tests {
     fn signs_are_those_of_eigen() {
         let f = svd(&Mat { rows: 2, cols: 2, data: vec![1.0, 2.0, 2.0, 4.0f64] }, Vectors::Thin);
         assert!(f.u[(0, 0)] > 0.0 && f.u[(1, 1)] < 0.0 && f.v[(0, 0)] > 0.0 && f.v[(1, 1)] < 0.0);
+    }
+
+    #[test]
+    fn bits_of_small_matrices_are_those_of_tensorflow() {
+        let sample = |m, n| Mat::from_fn(m, n, |i, j| ((i * 7 + j * 11) % 13) as f32 * 0.3 - 1.7);
+        let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let f = svd(&sample(5, 3), Vectors::Thin);
+        assert_eq!(bits(&f.s), [0x40755dd7, 0x4029bb60, 0x3ef48e86]);
+        assert_eq!(bits(f.u.row(4)), [0x3e2b7cb3, 0x3f714749, 0x3c16cdee]);
+        assert_eq!(bits(f.v.row(2)), [0x3f0a0bef, 0x3f001ae5, 0x3f2d66e5]);
+        let f = svd(&sample(3, 5), Vectors::Thin);
+        assert_eq!(bits(&f.s), [0x407e8bce, 0x400c3dfc, 0x3ee4b053]);
+        assert_eq!(bits(f.u.row(2)), [0x3f2d3127, 0xbe991fe0, 0xbf2c4675]);
+        assert_eq!(bits(f.v.row(4)), [0xbe4a11fe, 0xbf4ae7fc, 0xbebe0171]);
     }
 }

@@ -21,7 +21,7 @@ pub fn eigen<T: Field>(a: &Mat<T>, vectors: bool) -> Option<(Vec<T::Real>, Mat<T
     }
     let scale = if most == T::Real::zero_() { T::Real::one_() } else { most };
     for x in &mut work.data {
-        *x = T::of(x.re() / scale, x.im() / scale);
+        *x = x.over(scale);
     }
     let (mut diag, mut sub, q) = tridiagonal(work, vectors);
     // Kept transposed, so that a rotation of two vectors is one of two rows.
