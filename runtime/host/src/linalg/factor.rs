@@ -1,6 +1,7 @@
 //! Triangular factors: LU and Cholesky, and systems with triangular matrices.
 
 use super::field::{Field, Mat, axpy, dot};
+use super::product;
 use num_traits::Float;
 
 /// `A[p] = L U` with partial pivoting, both factors in one matrix.
@@ -13,11 +14,44 @@ pub struct Lu<T> {
 }
 
 impl<T: Field> Lu<T> {
-    pub fn new(mut a: Mat<T>) -> Lu<T> {
-        let n = a.rows.min(a.cols);
-        let mut rows: Vec<usize> = (0..a.rows).collect();
-        let mut odd = false;
-        for k in 0..n {
+    pub fn new(a: Mat<T>) -> Lu<T> {
+        let (rows, end) = ((0..a.rows).collect(), a.cols);
+        let mut lu = Lu { factors: a, rows, odd: false };
+        lu.factor(0, end, 256);
+        lu
+    }
+
+    /// Factors what lies below row `at` in the columns from `at` to `end`, in blocks of columns as Eigen chooses them.
+    fn factor(&mut self, at: usize, end: usize, largest: usize) {
+        let (rows, size) = (self.factors.rows, self.factors.rows.min(end).saturating_sub(at));
+        if size <= 16 {
+            return self.eliminate(at, end);
+        }
+        let width = (size / 8 / 16 * 16).max(8).min(largest);
+        for k in (at..at + size).step_by(width) {
+            let next = (k + width).min(at + size);
+            self.factor(k, next, 16);
+            let a = &mut self.factors;
+            for i in k..next {
+                for j in k..i {
+                    let by = -a[(i, j)];
+                    let (row, other) = a.two_rows(i, j);
+                    axpy(&mut row[next..end], by, &other[next..end]);
+                }
+            }
+            // Small products are plain sums.
+            let fours = if next - k + rows - next + end - next < 20 { 0 } else { (rows - next) / 4 * 4 };
+            for i in next..rows {
+                let factors = a.row(i)[k..next].to_vec();
+                product::subtract(a, i, next..end, &factors, k, i - next < fours);
+            }
+        }
+    }
+
+    /// Factors the columns from `at` to `end` one by one.
+    fn eliminate(&mut self, at: usize, end: usize) {
+        let a = &mut self.factors;
+        for k in at..end.min(a.rows) {
             let mut pivot = k;
             let mut most = a[(k, k)].modulus();
             for i in k + 1..a.rows {
@@ -28,8 +62,8 @@ impl<T: Field> Lu<T> {
             }
             if pivot != k {
                 a.swap_rows(k, pivot);
-                rows.swap(k, pivot);
-                odd = !odd;
+                self.rows.swap(k, pivot);
+                self.odd = !self.odd;
             }
             let head = a[(k, k)];
             if head == T::zero_() {
@@ -39,10 +73,9 @@ impl<T: Field> Lu<T> {
                 let l = a[(i, k)] / head;
                 a[(i, k)] = l;
                 let (below, pivot_row) = a.two_rows(i, k);
-                axpy(&mut below[k + 1..], -l, &pivot_row[k + 1..]);
+                axpy(&mut below[k + 1..end], -l, &pivot_row[k + 1..end]);
             }
         }
-        Lu { factors: a, rows, odd }
     }
 
     fn diagonal(&self) -> impl Iterator<Item = T> {
@@ -93,34 +126,29 @@ pub struct Part {
 /// Replaces `b` by the solution of a triangular system. What lies outside the triangle is not read.
 pub fn solve_triangular<T: Field>(a: &Mat<T>, part: Part, b: &mut Mat<T>) {
     let n = a.rows.min(a.cols).min(b.rows);
-    let divide = |row: &mut [T], d: T| {
-        for x in row {
-            *x /= d;
-        }
-    };
-    // With the adjoint, the triangle is on the other side: a solved row is then taken out of all later ones.
+    let at = |i: usize, j: usize| if part.adjoint { a[(j, i)].conj() } else { a[(i, j)] };
+    // With the adjoint, the triangle is on the other side.
     let down = part.lower != part.adjoint;
-    for step in 0..n {
-        let i = if down { step } else { n - 1 - step };
-        if !part.adjoint {
-            let others = if down { 0..i } else { i + 1..n };
-            for j in others {
-                let by = -a[(i, j)];
-                if by != T::zero_() {
-                    b.add_row(i, j, by);
-                }
+    let width = product::panel::<T>();
+    let panels = n.div_ceil(width);
+    for p in 0..panels {
+        let start = if down { p } else { panels - 1 - p } * width;
+        let end = (start + width).min(n);
+        // First what is known is taken out of the whole panel, then its rows are solved one by one.
+        let known = if down { 0..start } else { end..n };
+        for i in start..end {
+            let factors: Vec<T> = known.clone().map(|j| at(i, j)).collect();
+            product::subtract(b, i, 0..b.cols, &factors, known.start, i - start < (end - start) / 4 * 4);
+        }
+        for step in 0..end - start {
+            let i = if down { start + step } else { end - 1 - step };
+            for j in if down { start..i } else { i + 1..end } {
+                b.add_row(i, j, -at(i, j));
             }
-        }
-        if !part.unit {
-            let d = a[(i, i)];
-            divide(b.row_mut(i), if part.adjoint { d.conj() } else { d });
-        }
-        if part.adjoint {
-            let others = if down { i + 1..n } else { 0..i };
-            for j in others {
-                let by = -a[(i, j)].conj();
-                if by != T::zero_() {
-                    b.add_row(j, i, by);
+            if !part.unit {
+                let by = T::one_() / at(i, i);
+                for x in b.row_mut(i) {
+                    *x *= by;
                 }
             }
         }
@@ -195,5 +223,18 @@ mod tests {
         let l = cholesky(&mat(2, 2, &[4., 99., 2., 5.])).unwrap();
         close(&l, &mat(2, 2, &[2., 0., 1., 2.]));
         assert!(cholesky(&mat(2, 2, &[1., 0., 2., 1.])).is_none());
+    }
+
+    #[test]
+    fn bits_of_inverses_are_those_of_tensorflow() {
+        let sample = |n: usize| Mat::from_fn(n, n, |i, j| ((i * i * 5 + i * j * j + j * 7) % 37) as f32 * 0.1 - 1.4);
+        let inverse = |n: usize| Lu::new(sample(n)).solve(&Mat::identity(n, n));
+        let ends = |m: Mat<f32>| [m.data[0], m.data[1], m.data[m.data.len() - 2], m.data[m.data.len() - 1]].map(f32::to_bits);
+        assert_eq!(ends(inverse(23)), [0xbf31ea5b, 0xbf03a84c, 0xbf5b6ddf, 0xbe655053]);
+        assert_eq!(ends(inverse(31)), [0x3dbe85b6, 0x3da36d45, 0x3f1942b4, 0xc00c823a]);
+        let inverse = |n: usize| Lu::new(sample(n).map(|x| x as f64)).solve(&Mat::identity(n, n));
+        let ends = |m: Mat<f64>| [m.data[0], m.data[m.data.len() - 1]].map(f64::to_bits);
+        assert_eq!(ends(inverse(23)), [13827807083287741739, 13820608283412103440]);
+        assert_eq!(ends(inverse(31)), [4591367965973359006, 13835498143677302735]);
     }
 }

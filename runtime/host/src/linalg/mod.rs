@@ -7,6 +7,7 @@ pub mod factor;
 pub mod field;
 mod functions;
 mod householder;
+mod product;
 mod rotation;
 mod schur;
 mod solve;
