@@ -99,7 +99,8 @@ fn eliminate<T: Field>(d: &Mat<T>, x: &mut Mat<T>, pivoting: bool, perturb: bool
         u.push([d[(1, 0)], diagonals.above(0), T::zero_()]);
     }
     // With perturbation rows are compared relative to their size, as in LAPACK's lagtf.
-    let mut scale = u.first().map_or(T::Real::zero_(), |u| size(u));
+    let first = u.first().copied().unwrap_or([T::zero_(); 3]);
+    let mut scale = size(&first);
     for i in 0..n.saturating_sub(1) {
         let below = diagonals.row(i + 1);
         let (here, there) = (u[i][0].modulus(), below[0].modulus());
@@ -118,7 +119,8 @@ fn eliminate<T: Field>(d: &Mat<T>, x: &mut Mat<T>, pivoting: bool, perturb: bool
             let old = u[i];
             let by = old[0] / below[0];
             u[i] = below;
-            u.push([old[1] - by * below[1], old[2] - by * below[2], T::zero_()]);
+            // A zero has its sign, to which a raised pivot keeps.
+            u.push([old[1] - by * below[1], -by * below[2], T::zero_()]);
             x.swap_rows(i, i + 1);
             x.add_row(i + 1, i, -by);
         } else if below[0] == T::zero_() && perturb {
@@ -132,33 +134,49 @@ fn eliminate<T: Field>(d: &Mat<T>, x: &mut Mat<T>, pivoting: bool, perturb: bool
             x.add_row(i + 1, i, -by);
         }
     }
-    if perturb {
-        raise_pivots(&mut u);
-    }
+    // Of the last two rows TensorFlow looks at the last pivot only.
+    let seen = first.iter().chain(u.iter().take(n.saturating_sub(2)).flatten()).chain(u.last().map(|u| &u[0]));
+    let least = seen.fold(T::Real::zero_(), |m, x| m.max(x.modulus())) * <T::Real as Float>::epsilon();
     for i in (0..n).rev() {
-        if u[i][0] == T::zero_() {
-            return None;
-        }
         for (k, &above) in u[i].iter().enumerate().skip(1) {
             if i + k < n {
                 x.add_row(i, i + k, -above);
             }
         }
-        for x in x.row_mut(i) {
-            *x /= u[i][0];
+        if perturb {
+            raise_pivot(&mut u[i][0], x.row_mut(i), least);
+            let by = T::one_() / u[i][0];
+            x.row_mut(i).iter_mut().for_each(|x| *x *= by);
+        } else if u[i][0] == T::zero_() {
+            return None;
+        } else {
+            x.row_mut(i).iter_mut().for_each(|x| *x /= u[i][0]);
         }
     }
     Some(())
 }
 
-/// Replaces pivots that are as good as zero by the rounding error of the largest element.
-fn raise_pivots<T: Field>(u: &mut Upper<T>) {
-    let largest = u.iter().flatten().fold(T::Real::zero_(), |m, x| m.max(x.modulus()));
-    let to = (largest * <T::Real as Float>::epsilon()).max(tiny());
-    for row in u {
-        if row[0].modulus() < tiny() {
-            row[0] = T::real(if row[0].re() < T::Real::zero_() { -to } else { to });
+/// Moves a pivot away from zero by `least`, then by twice as much, and so on, until `row` can be divided by it without overflow, as in
+/// LAPACK's lagts. A row and a pivot that are both denormal are scaled up instead.
+fn raise_pivot<T: Field>(pivot: &mut T, row: &mut [T], least: T::Real) {
+    let one = T::Real::one_();
+    let large = one / tiny();
+    let most = row.iter().fold(T::Real::zero_(), |m, x| m.max(x.modulus()));
+    let least = least.max(tiny());
+    let mut step = least.copysign(pivot.re());
+    while pivot.modulus() < one {
+        let size = pivot.modulus();
+        if size < tiny() {
+            if size > T::Real::zero_() && most * tiny() <= size {
+                *pivot = pivot.scale(large);
+                row.iter_mut().for_each(|x| *x = x.scale(large));
+                return;
+            }
+        } else if most <= size * large {
+            return;
         }
+        *pivot += T::real(step);
+        step += step;
     }
 }
 
@@ -183,5 +201,24 @@ mod tests {
         let mut x = Mat { rows: 2, cols: 1, data: vec![1.0, 1.0] };
         eliminate(&Mat { rows: 3, cols: 2, data: vec![0.0, 0.0, 1.0, 0.0, 0.0, 3.0] }, &mut x, true, true).unwrap();
         assert_eq!(x.data[1], -2.0 / f64::EPSILON);
+    }
+
+    #[test]
+    fn pivots_are_raised_only_where_a_row_would_overflow() {
+        let solve = |d: &[f64], b: &[f64]| {
+            let mut x = Mat { rows: b.len(), cols: 1, data: b.to_vec() };
+            eliminate(&Mat { rows: 3, cols: b.len(), data: d.to_vec() }, &mut x, true, true).unwrap();
+            x.data
+        };
+        assert_eq!(solve(&[4.0, 0.0, 2.0, 2.0, 0.0, 1.0], &[1.0, 3.0]), [-5629499534213120.0, 2814749767106560.0]);
+        assert_eq!(solve(&[0.0, 0.0, 0.0], &[1.0]), [1.0 / f64::MIN_POSITIVE]);
+        assert_eq!(solve(&[0.0, -0.0, 0.0], &[1.0]), [-1.0 / f64::MIN_POSITIVE]);
+        assert_eq!(solve(&[0.0, 2f64.powi(-1000), 0.0], &[2f64.powi(-40)]), [2f64.powi(960)]);
+        let d = [-20.0, -10.0, 0.0, -10.0, 0.0, -20.0, 20.0, 0.0, 20.0, -10.0, 10.0, -20.0, 20.0, 10.0, 20.0f32];
+        let mut x = Mat { rows: 5, cols: 1, data: vec![20.0, -20.0, 20.0, 0.0, 20.0] };
+        eliminate(&Mat { rows: 3, cols: 5, data: d.to_vec() }, &mut x, true, true).unwrap();
+        assert_eq!(x.data, [-2.0, 1.0, -3.2, -2.0971518e7, -4.194304e7]);
+        let x = solve(&[0.0, 20.0, 0.0, 0.0, -20.0, 10.0, 0.0, 10.0, 20.0], &[10.0, -20.0, -10.0]);
+        assert!(x[2] < 0.0, "{x:?}");
     }
 }
