@@ -207,6 +207,9 @@ pub(super) fn encode_png(call: &Call) -> Result {
     Ok(vec![strings_of(&image.shape()[..image.rank() - 3], files)?.into()])
 }
 
+/// The longest side that libjpeg writes.
+const MOST_PIXELS: usize = 65500;
+
 /// Writes the image in operand 0 as a JPEG file.
 fn write_jpeg(call: &Call, quality: i64) -> Result {
     let image = call.tensor(0)?;
@@ -217,30 +220,38 @@ fn write_jpeg(call: &Call, quality: i64) -> Result {
         return Err(invalid(format!("JPEG images are of type u8, not {}", image.elem())));
     }
     let format = call.attrs.text("format").unwrap_or_default();
-    let colour = match (&*format, channels) {
-        ("" | "grayscale", 1) => jpeg_encoder::ColorType::Luma,
-        ("" | "rgb", 3) => jpeg_encoder::ColorType::Rgb,
-        _ => return Err(invalid(format!("an image of {channels} channels cannot be written in the format {format:?}"))),
-    };
+    if !matches!((&*format, channels), ("", 1 | 3) | ("grayscale", 1) | ("rgb", 3)) {
+        return Err(invalid(format!("an image of {channels} channels cannot be written in the format {format:?}")));
+    }
     let quality = u8::try_from(quality)
         .ok()
         .filter(|q| *q <= 100)
         .ok_or_else(|| invalid(format!("quality must lie between 0 and 100, and is {quality}")))?;
-    let (Ok(w), Ok(h)) = (u16::try_from(width), u16::try_from(height)) else {
+    if width > MOST_PIXELS || height > MOST_PIXELS {
         return Err(invalid("an image is too large for JPEG"));
-    };
-    if w == 0 || h == 0 {
+    }
+    if width == 0 || height == 0 {
         return Err(internal(format!("an image of shape {:?} has no pixels", image.shape())));
     }
     let flag = |name: &str, default| call.attrs.bool(name).unwrap_or(default);
-    let mut out = Vec::new();
-    let mut encoder = jpeg_encoder::Encoder::new(&mut out, quality.max(1));
-    encoder.set_progressive(flag("progressive", false));
-    encoder.set_optimized_huffman_tables(flag("optimize_size", false));
-    let halved = flag("chroma_downsampling", true);
-    encoder.set_sampling_factor(if halved { jpeg_encoder::SamplingFactor::F_2_2 } else { jpeg_encoder::SamplingFactor::F_1_1 });
-    encoder.encode(image.bytes(), w, h, colour).map_err(|e| invalid(format!("an image cannot be written: {e}")))?;
-    Ok(vec![file(out)?])
+    let density = |name: &str| {
+        let v = call.attrs.int(name).unwrap_or(300);
+        u16::try_from(v).map_err(|_| invalid(format!("{name} must be a number of 16 bits, and is {v}")))
+    };
+    let unit = call.attrs.text("density_unit").unwrap_or_default();
+    let xmp = call.attrs.bytes("xmp_metadata").unwrap_or_default();
+    if xmp.len() > jpeg::MOST_XMP {
+        return Err(invalid(format!("xmp_metadata of {} bytes does not fit a JPEG file", xmp.len())));
+    }
+    let settings = jpeg::Settings {
+        quality,
+        halved: flag("chroma_downsampling", true),
+        optimised: flag("optimize_size", false),
+        progressive: flag("progressive", false),
+        density: (if unit == "cm" { 2 } else { 1 }, density("x_density")?, density("y_density")?),
+        xmp: &xmp,
+    };
+    Ok(vec![file(jpeg::encode(image.bytes(), width, height, channels, &settings))?])
 }
 
 pub(super) fn encode_jpeg(call: &Call) -> Result {

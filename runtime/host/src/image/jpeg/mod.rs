@@ -1,10 +1,14 @@
 //! JPEG files (ITU T.81): baseline, extended and progressive Huffman coding with samples of 8 bits.
 //!
 //! A picture's bits are part of TensorFlow's answers, so every step that rounds does so as libjpeg does, which TensorFlow reads and
-//! writes such files with: the transforms, the upsampling of chroma, and the conversion of colours, all in fixed point.
+//! writes such files with: the transforms, the resampling of chroma, and the conversion of colours, all in fixed point. Files are
+//! written byte by byte as libjpeg writes them.
 
+mod codes;
 mod colour;
+mod encode;
 mod huffman;
+mod items;
 mod markers;
 mod planes;
 mod progressive;
@@ -16,6 +20,7 @@ mod upsample;
 use super::codec::{Picture, Samples};
 use crate::limits::count_of;
 use crate::{HostError, invalid};
+pub(super) use encode::{MOST_XMP, Settings, encode};
 use graphc_ir::Elem;
 use markers::{Frame, Header};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! The usual Huffman tables (T.81, annex K.3), for luminance and chrominance.
+//! The usual tables, for luminance and chrominance: of Huffman codes (T.81, annex K.3) and of quantisation steps.
 
 use super::huffman::Huffman;
 use std::sync::OnceLock;
@@ -44,3 +44,17 @@ pub(super) fn standard() -> &'static ([Huffman; 2], [Huffman; 2]) {
         (DC.map(table), AC.map(table))
     })
 }
+
+/// Quantisation steps for luminance and chrominance at quality 50 (annex K.1), row by row.
+pub(super) const STEPS: [[u16; 64]; 2] = [
+    [
+        16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80,
+        62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98,
+        112, 100, 103, 99,
+    ],
+    [
+        17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        99, 99,
+    ],
+];

@@ -152,3 +152,28 @@ fn damaged_files_do_no_harm() {
         }
     }
 }
+
+/// Hashes of the files that TensorFlow writes.
+#[test]
+fn files_have_the_bytes_that_libjpeg_writes() {
+    let pixels = |channels| -> Vec<u8> {
+        let at = |y: u32, x: u32, c: u32| (x * x * 7 + y * 13 + c * 31 + x * y * 3) as u8;
+        (0..19 * 37).flat_map(|k| (0..channels).map(move |c| at(k / 37, k % 37, c))).collect()
+    };
+    let hash = |file: &[u8]| file.iter().fold(0xcbf29ce484222325u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100000001b3));
+    let plain = Settings { quality: 90, halved: true, optimised: false, progressive: false, density: (1, 300, 300), xmp: b"" };
+    let cases = [
+        (plain.clone(), 3, 0xd8fe9eae13962180),
+        (Settings { halved: false, optimised: true, ..plain.clone() }, 3, 0x43a6ade810333b6e),
+        (Settings { progressive: true, ..plain.clone() }, 3, 0x63efa4dec7879b3b),
+        (Settings { progressive: true, ..plain.clone() }, 1, 0xab94c0d52aee3490),
+    ];
+    for (settings, channels, expected) in cases {
+        let file = encode(&pixels(channels as u32), 37, 19, channels, &settings);
+        assert_eq!(hash(&file), expected, "{settings:?}");
+        assert_eq!(shape(&file).expect("its shape"), [19, 37, channels]);
+    }
+    let file = encode(&pixels(1), 37, 19, 1, &Settings { xmp: b"<x/>", ..plain });
+    assert!(file[20..].starts_with(b"\xff\xe1\0\x23http://ns.adobe.com/xap/1.0/\0<x/>"));
+    assert!(decode(&file, &Options::default()).is_ok());
+}

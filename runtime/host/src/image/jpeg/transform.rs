@@ -120,12 +120,12 @@ fn fast_line(v: [i16; 8]) -> [i16; 8] {
 }
 
 /// A constant with 13 bits after the point.
-const fn fixed(v: f64) -> i32 {
+pub(super) const fn fixed(v: f64) -> i32 {
     (v * 8192.0 + 0.5) as i32
 }
 
 /// Without the last bits, to nearest.
-fn descale(v: i32, bits: u32) -> i32 {
+pub(super) fn descale(v: i32, bits: u32) -> i32 {
     v.wrapping_add(1 << (bits - 1)) >> bits
 }
 
