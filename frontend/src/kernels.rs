@@ -3,11 +3,10 @@
 
 use crate::graph::Node;
 use crate::proto::attr_value::Value as Attr;
-use std::collections::HashMap;
-use std::sync::OnceLock;
 
-/// A line an op: name, kernels for the CPU, kernels in XLA's compiler for the CPU; `data/make_kernels.py` writes it and says how.
-static LINES: &str = include_str!("../data/kernels.txt");
+/// A line an op, in the order of names: name, kernels for the CPU, kernels in XLA's compiler for the CPU; `data/make_kernels.py` writes
+/// it and says how.
+const LINES: &str = include_str!("../data/kernels.txt");
 
 /// What would run a node in TensorFlow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +27,10 @@ const RAISED_BY_XLA: &[&str] =
 pub fn covers(node: &Node, device: Device) -> bool {
     let op = node.op.as_str();
     let exempt = REWRITTEN.contains(&op) || device == Device::Xla && RAISED_BY_XLA.contains(&op);
-    if exempt || node.attrs.contains_key("_kernel") || crate::ops::builtin(op).is_none() {
+    if exempt || node.attrs.contains_key("_kernel") || !crate::ops::is_builtin(op) {
         return true;
     }
-    let Some(&[cpu, xla]) = table().get(op) else { return false };
+    let Some([cpu, xla]) = kernels(op) else { return false };
     match if device == Device::Cpu { cpu } else { xla } {
         "-" => false,
         "*" => true,
@@ -39,14 +38,54 @@ pub fn covers(node: &Node, device: Device) -> bool {
     }
 }
 
-fn table() -> &'static HashMap<&'static str, [&'static str; 2]> {
-    static TABLE: OnceLock<HashMap<&'static str, [&'static str; 2]>> = OnceLock::new();
-    let row = |line: &'static str| {
-        let mut fields = line.split('\t');
-        Some((fields.next()?, [fields.next()?, fields.next()?]))
-    };
-    TABLE.get_or_init(|| LINES.lines().filter_map(row).collect())
+/// The kernels of an op for both devices. The lines are searched as they are: a graph has few ops, and a table of all would take longer to
+/// make than to do without.
+fn kernels(op: &str) -> Option<[&'static str; 2]> {
+    let name = |k: usize| fields(k).next().unwrap_or_default();
+    let (mut low, mut high) = (0, COUNT);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if name(middle) < op { low = middle + 1 } else { high = middle }
+    }
+    let mut found = fields(low);
+    if found.next()? != op {
+        return None;
+    }
+    Some([found.next()?, found.next()?])
 }
+
+/// What a line holds; nothing behind the last line.
+fn fields(k: usize) -> std::str::Split<'static, char> {
+    let bounds = STARTS.get(k).zip(STARTS.get(k + 1));
+    let line = bounds.and_then(|(&from, &to)| LINES.get(from as usize..to as usize));
+    line.unwrap_or_default().trim_end_matches('\n').split('\t')
+}
+
+const TEXT: &[u8] = LINES.as_bytes();
+
+/// Number of the lines.
+const COUNT: usize = {
+    let (mut at, mut n) = (0, 0);
+    while at < TEXT.len() {
+        n += (TEXT[at] == b'\n') as usize;
+        at += 1;
+    }
+    n
+};
+
+/// Where each line begins, and the end of the last.
+static STARTS: [u32; COUNT + 1] = {
+    let mut starts = [0; COUNT + 1];
+    let (mut at, mut n) = (0, 0);
+    while at < TEXT.len() {
+        at += 1;
+        if TEXT[at - 1] == b'\n' {
+            n += 1;
+            starts[n] = at as u32;
+        }
+    }
+    starts
+};
 
 /// Whether a node's attribute has one of the values of a constraint `name=value,value`; a list must have them alone.
 fn meets(node: &Node, constraint: &str) -> bool {
@@ -74,10 +113,18 @@ mod tests {
     }
 
     #[test]
-    fn every_line_is_of_a_known_form() {
-        assert!(table().len() > 1300 && table().len() == LINES.lines().count());
-        for kernels in table().values().flatten().filter(|k| !matches!(**k, "-" | "*")) {
-            assert!(kernels.split('|').flat_map(|k| k.split(';')).all(|c| c.contains('=')), "{kernels}");
+    fn every_line_is_of_a_known_form_and_found() {
+        let names: Vec<&str> = LINES.lines().filter_map(|l| l.split('\t').next()).collect();
+        assert!(names.len() > 1300 && names.is_sorted_by(|a, b| a < b));
+        for (name, line) in names.iter().zip(LINES.lines()) {
+            let found = kernels(name).unwrap();
+            assert_eq!(line, format!("{name}\t{}\t{}", found[0], found[1]));
+            for kernels in found.iter().filter(|k| !matches!(**k, "-" | "*")) {
+                assert!(kernels.split('|').flat_map(|k| k.split(';')).all(|c| c.contains('=')), "{kernels}");
+            }
+        }
+        for absent in ["", "A", "Abc", "NoSuchOp", "zzz"] {
+            assert!(names.contains(&absent) || kernels(absent).is_none(), "{absent}");
         }
     }
 

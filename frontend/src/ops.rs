@@ -3,50 +3,89 @@
 use crate::dtype::DataType;
 use crate::proto::OpDef;
 use prost::Message as _;
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-/// A serialised `OpList`, one record an op; `data/make_ops.py` writes it.
-static RECORDS: &[u8] = include_bytes!("../data/ops.bin");
+/// A serialised `OpList`, one record an op, in the order of names; `data/make_ops.py` writes it.
+const LIST: &[u8] = include_bytes!("../data/ops.bin");
+static RECORDS: &[u8] = LIST;
 
-struct Entry {
-    record: &'static [u8],
-    def: OnceLock<Option<Arc<OpDef>>>,
-}
+/// Number of the records.
+const COUNT: usize = count(LIST);
+
+/// Where the content of each record begins and ends.
+static PLACES: [(u32, u32); COUNT] = places(LIST);
+
+/// The definitions that were asked for, by position.
+static DEFS: [OnceLock<Option<Arc<OpDef>>>; COUNT] = [const { OnceLock::new() }; COUNT];
 
 /// The definition of a registered TensorFlow op. Each is decoded when first asked for.
 pub fn builtin(name: &str) -> Option<Arc<OpDef>> {
-    let entry = table().get(name)?;
-    entry.def.get_or_init(|| OpDef::decode(entry.record).ok().map(Arc::new)).clone()
+    let i = position(name)?;
+    DEFS[i].get_or_init(|| OpDef::decode(record(PLACES[i])).ok().map(Arc::new)).clone()
 }
 
-/// Names of all registered ops, in no order.
+/// Whether TensorFlow registers an op of this name.
+pub fn is_builtin(name: &str) -> bool {
+    position(name).is_some()
+}
+
+fn position(name: &str) -> Option<usize> {
+    PLACES.binary_search_by(|&place| name_of(place).cmp(name.as_bytes())).ok()
+}
+
+/// Names of all registered ops, in order.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    table().keys().copied()
+    PLACES.iter().filter_map(|&p| std::str::from_utf8(name_of(p)).ok())
 }
 
-fn table() -> &'static HashMap<&'static str, Entry> {
-    static TABLE: OnceLock<HashMap<&'static str, Entry>> = OnceLock::new();
-    TABLE.get_or_init(index)
+fn record((from, to): (u32, u32)) -> &'static [u8] {
+    RECORDS.get(from as usize..to as usize).unwrap_or_default()
 }
 
-fn index() -> HashMap<&'static str, Entry> {
-    let mut table = HashMap::with_capacity(2048);
-    let mut rest = RECORDS;
-    while let Some((record, tail)) = delimited(rest) {
-        if let Some(name) = delimited(record).and_then(|(name, _)| std::str::from_utf8(name).ok()) {
-            table.insert(name, Entry { record, def: OnceLock::new() });
-        }
-        rest = tail;
+/// The name, which is the first field of a record.
+fn name_of(place: (u32, u32)) -> &'static [u8] {
+    let record = record(place);
+    let (from, to) = delimited(record, 0);
+    record.get(from..to).unwrap_or_default()
+}
+
+/// Where the content of a field of number 1 that begins at `at` begins and ends; nothing behind the end if there is none.
+const fn delimited(bytes: &[u8], mut at: usize) -> (usize, usize) {
+    if at >= bytes.len() || bytes[at] != 0x0a {
+        return (bytes.len(), bytes.len());
     }
-    table
+    at += 1;
+    let (mut len, mut shift) = (0usize, 0);
+    while at < bytes.len() && shift < 28 {
+        len |= ((bytes[at] & 0x7f) as usize) << shift;
+        shift += 7;
+        at += 1;
+        if bytes[at - 1] < 0x80 {
+            break;
+        }
+    }
+    (at, at + len)
 }
 
-/// Splits a leading length-delimited field 1 from what follows it.
-fn delimited(bytes: &'static [u8]) -> Option<(&'static [u8], &'static [u8])> {
-    let mut rest = bytes.strip_prefix(&[0x0a])?;
-    let len = usize::try_from(prost::encoding::decode_varint(&mut rest).ok()?).ok()?;
-    rest.split_at_checked(len)
+const fn count(bytes: &[u8]) -> usize {
+    let (mut at, mut n) = (0, 0);
+    while at < bytes.len() {
+        at = delimited(bytes, at).1;
+        n += 1;
+    }
+    n
+}
+
+const fn places(bytes: &[u8]) -> [(u32, u32); COUNT] {
+    let mut places = [(0, 0); COUNT];
+    let (mut at, mut n) = (0, 0);
+    while n < COUNT {
+        let (from, to) = delimited(bytes, at);
+        places[n] = (from as u32, to as u32);
+        at = to;
+        n += 1;
+    }
+    places
 }
 
 /// Stateful ops that only create a handle, read state or draw numbers: running one that nobody uses changes nothing that can be seen.
@@ -112,11 +151,11 @@ mod tests {
 
     #[test]
     fn the_table_decodes() {
-        let table = index();
-        assert!(table.len() > 1900, "{}", table.len());
-        for (name, entry) in &table {
-            let def = OpDef::decode(entry.record).unwrap();
-            assert_eq!(def.name, *name);
+        assert!(COUNT > 1900 && names().count() == COUNT, "{COUNT}");
+        assert!(names().is_sorted_by(|a, b| a < b));
+        for (name, place) in names().zip(PLACES) {
+            let def = OpDef::decode(record(place)).unwrap();
+            assert_eq!((def.name.as_str(), builtin(name).unwrap().name.as_str()), (name, name));
         }
         let conv = builtin("Conv2D").unwrap();
         assert_eq!(conv.input_arg.len(), 2);
