@@ -10,19 +10,37 @@ use std::path::PathBuf;
 
 const PROTOS: [&str; 4] = ["graph.proto", "checkpoint.proto", "saved_model.proto", "chunk.proto"];
 
+/// Messages that are decoded by hand where they are needed at all.
+const LAZY: [(&str, &str); 1] = [("MetaInfoDef", "stripped_op_list")];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = protox::compile(PROTOS, ["proto"])?;
+    let mut files = protox::compile(PROTOS, ["proto"])?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     std::fs::write(out.join("descriptors.rs"), descriptors(&files))?;
+    files.file.iter_mut().flat_map(|f| &mut f.message_type).for_each(leave_bytes);
     Config::new()
         .btree_map(["."])
-        .bytes([".graphc.tf.TensorProto.tensor_content", ".graphc.tf.TensorProto.string_val"])
+        .bytes([
+            ".graphc.tf.TensorProto.tensor_content",
+            ".graphc.tf.TensorProto.string_val",
+            ".graphc.tf.MetaGraphDef.MetaInfoDef.stripped_op_list",
+        ])
         .boxed(".graphc.tf.AttrValue.value.tensor")
         .boxed(".graphc.tf.AttrValue.value.list")
         .boxed(".graphc.tf.AttrValue.value.func")
         .compile_fds(files)?;
     Ok(())
+}
+
+/// Makes the lazy fields of a message, and of those inside it, plain bytes, which on the wire they are.
+fn leave_bytes(m: &mut DescriptorProto) {
+    m.nested_type.iter_mut().for_each(leave_bytes);
+    let message = m.name().to_owned();
+    for f in m.field.iter_mut().filter(|f| LAZY.contains(&(message.as_str(), f.name()))) {
+        f.set_type(Type::Bytes);
+        f.type_name = None;
+    }
 }
 
 /// Rust source of `MESSAGES` and `ENUMS`: what the text parser and the wire scanner need to know of each message.

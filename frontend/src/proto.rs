@@ -45,6 +45,7 @@ pub(crate) mod name {
     pub const SAVED_MODEL: &str = "graphc.tf.SavedModel";
     pub const META_GRAPH: &str = "graphc.tf.MetaGraphDef";
     pub const GRAPH: &str = "graphc.tf.GraphDef";
+    pub const OP_LIST: &str = "graphc.tf.OpList";
 }
 
 /// Index of a message by its full name.

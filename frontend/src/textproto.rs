@@ -17,6 +17,7 @@ const IGNORED: &[&str] = &[
     "summary",
     "deprecation",
     "any_info",
+    "object_graph_def",
     "type_spec",
     "slot_variables",
     "dependencies",

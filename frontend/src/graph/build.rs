@@ -9,6 +9,7 @@ use crate::proto::attr_value::Value as Attr;
 use crate::proto::{AttrValue, NodeDef, OpDef};
 use crate::tensor::RawTensor;
 use petgraph::graph::DiGraph;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -71,10 +72,10 @@ fn parse_input(input: &str, in_function: bool) -> Result<InputName<'_>, &'static
 
 impl<'a> Resolver<'a> {
     /// Indexes the nodes of one graph, checks their names and attributes, and learns their outputs.
-    pub fn new(nodes: &'a [NamedNode], library: &Library, limits: &'a Limits) -> Result<Self> {
+    pub fn new<N: Borrow<NamedNode>>(nodes: &'a [N], library: &Library, limits: &'a Limits) -> Result<Self> {
         let mut index = HashMap::with_capacity(nodes.len());
         let mut ports = Vec::with_capacity(nodes.len());
-        for (i, node) in nodes.iter().enumerate() {
+        for (i, node) in nodes.iter().map(N::borrow).enumerate() {
             if node.name.is_empty() {
                 return Err(ErrorKind::EmptyNodeName { op: node.op.clone() }.into());
             }
@@ -191,9 +192,13 @@ fn check_const(attrs: &Attrs, limits: &Limits) -> Result<()> {
 }
 
 /// Resolves all nodes of one graph.
-pub(crate) fn resolve_nodes(nodes: &[NamedNode], resolver: &mut Resolver<'_>, in_function: bool) -> Result<Vec<Node>> {
+pub(crate) fn resolve_nodes<N: Borrow<NamedNode>>(
+    nodes: &[N],
+    resolver: &mut Resolver<'_>,
+    in_function: bool,
+) -> Result<Vec<Node>> {
     let mut out = Vec::with_capacity(nodes.len());
-    for (i, node) in nodes.iter().enumerate() {
+    for (i, node) in nodes.iter().map(N::borrow).enumerate() {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         let mut controls = Vec::new();
         for input in &node.inputs {

@@ -10,8 +10,11 @@ use crate::ops;
 use crate::proto::attr_value::{ListValue, Value as Attr};
 use crate::proto::function_def::ArgAttrs;
 use crate::proto::op_def::ArgDef;
-use crate::proto::{AttrValue, FunctionDef, FunctionDefLibrary, NodeDef, OpDef, OpList};
+use crate::proto::{AttrValue, FunctionDef, FunctionDefLibrary, NodeDef, OpDef, OpList, name};
 use crate::tensor::{PartialShape, partial_shape};
+use crate::wire::{self, WireField};
+use bytes::Bytes;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,7 +86,7 @@ pub struct Library {
 }
 
 impl Library {
-    pub(crate) fn new(library: FunctionDefLibrary, ops: Option<OpList>, limits: &Limits) -> Result<Library> {
+    pub(crate) fn new(library: FunctionDefLibrary, ops: Bytes, limits: &Limits) -> Result<Library> {
         if library.function.len() > limits.max_functions {
             let (count, limit) = (library.function.len(), limits.max_functions);
             return Err(ErrorKind::TooMany { what: "functions", count, limit, name: "max_functions" }.into());
@@ -96,8 +99,7 @@ impl Library {
                 return Err(ErrorKind::DuplicateFunction { name }.into());
             }
         }
-        let unknown = ops.unwrap_or_default().op.into_iter().filter(|op| ops::builtin(&op.name).is_none());
-        let extra_ops = unknown.map(|op| (op.name.clone(), Arc::new(op))).collect();
+        let extra_ops = unknown_ops(ops, limits)?;
         Ok(Library { functions, extra_ops, limits: limits.clone(), bodies: Mutex::default(), made: Mutex::default() })
     }
 
@@ -148,7 +150,7 @@ impl Library {
             match made.get(&name) {
                 Some(there) if there.same(&body) => return name,
                 Some(_) => {}
-                None if self.get(&name).is_some() || ops::builtin(&name).is_some() => {}
+                None if self.get(&name).is_some() || ops::is_builtin(&name) => {}
                 None => {
                     made.insert(name.clone(), Arc::new(body));
                     return name;
@@ -161,6 +163,29 @@ impl Library {
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
+}
+
+/// Definitions of ops that TensorFlow 2.21 does not have, from a serialised list. Most lists hold none, and are not decoded.
+fn unknown_ops(list: Bytes, limits: &Limits) -> Result<HashMap<String, Arc<OpDef>>> {
+    let known = |mut record: &[u8]| match wire::next_field(&mut record) {
+        Ok(WireField { number: 1, payload: Some(name) }) => std::str::from_utf8(name).is_ok_and(ops::is_builtin),
+        _ => false,
+    };
+    let all_known = |mut rest: &[u8]| {
+        while !rest.is_empty() {
+            match wire::next_field(&mut rest) {
+                Ok(WireField { number: 1, payload: Some(record) }) if known(record) => {}
+                _ => return false,
+            }
+        }
+        true
+    };
+    if all_known(&list) {
+        return Ok(HashMap::new());
+    }
+    let list: OpList = wire::decode(list, name::OP_LIST, limits)?;
+    let unknown = list.op.into_iter().filter(|op| !ops::is_builtin(&op.name));
+    Ok(unknown.map(|op| (op.name.clone(), Arc::new(op))).collect())
 }
 
 /// Resolves the nodes of a main graph.
@@ -183,12 +208,13 @@ fn build_body(function: &Function, call: &Attrs, library: &Library) -> Result<Ra
         attrs.insert("T".into(), AttrValue { value: Some(Attr::Type(dtype.number())) });
         attrs.insert("index".into(), AttrValue { value: Some(Attr::I(i as i64)) });
         let (name, op) = (arg.name.clone(), "_Arg".to_string());
-        nodes.push(NamedNode { name, op, device: String::new(), attrs: Arc::new(attrs), inputs: Vec::new() });
+        let arg = NamedNode { name, op, device: String::new(), attrs: Arc::new(attrs), inputs: Vec::new() };
+        nodes.push(Cow::Owned(arg));
     }
     for node in &function.nodes {
-        let mut node = node.clone();
+        let mut node = Cow::Borrowed(node);
         if function.polymorphic {
-            instantiate(&mut node, call, signature)?;
+            instantiate(node.to_mut(), call, signature)?;
         }
         nodes.push(node);
     }
