@@ -1,8 +1,9 @@
 //! Facts about a whole model: which ops it has and which of them a consumer cannot take.
 
 use crate::error::{ErrorKind, Result, UnsupportedOp};
-use crate::graph::{Attrs, Library, RawGraph, Request, needed_in_body, reached};
+use crate::graph::{Attrs, Function, Library, RawGraph, Request, needed_in_body, nested_placeholder, reached};
 use crate::proto::attr_value::Value as Attr;
+use crate::variables::may_write;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 pub(crate) fn histogram<'a>(graph: &'a RawGraph, library: &'a Library) -> BTreeMap<&'a str, usize> {
@@ -21,6 +22,29 @@ fn referred(attrs: &Attrs) -> impl Iterator<Item = (&str, &Attrs)> {
         _ => &[],
     });
     functions.map(|f| (f.name.as_str(), &f.attr))
+}
+
+/// Whether a run of this request may change a variable. Quicker than to follow each variable through the graph with its calls inlined,
+/// and enough for most models, of which no signature assigns anything.
+pub(crate) fn may_assign(graph: &RawGraph, library: &Library, request: &Request) -> bool {
+    let mut seen: HashSet<&str> = HashSet::new();
+    let mut functions: Vec<&Function> = Vec::new();
+    // What an open attribute stands for is known only where the function is called.
+    let open = |attrs: &Attrs| attrs.values().any(|a| matches!(a.value, Some(Attr::Placeholder(_))) || nested_placeholder(a));
+    let mut visit = |op: &str, attrs: &Attrs, functions: &mut Vec<_>| {
+        let callees = referred(attrs).map(|(name, _)| name).chain([op]).filter_map(|name| library.get(name));
+        functions.extend(callees.filter(|f| seen.insert(f.name())));
+        open(attrs) || may_write(op, attrs, library)
+    };
+    if reached(graph, request).iter().any(|&id| visit(&graph.node(id).op, &graph.node(id).attrs, &mut functions)) {
+        return true;
+    }
+    while let Some(function) = functions.pop() {
+        if function.named_nodes().any(|(op, _, attrs)| visit(op, attrs, &mut functions)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Fails with every unsupported op that a request reaches. Calls that inlining removes are not ops here.

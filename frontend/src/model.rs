@@ -249,6 +249,14 @@ impl Model {
         variables::assigned(graph, &self.library).map_err(|e| e.in_file(&self.file))
     }
 
+    /// Names of the variables that a run of this request may change. A request whose graph cannot be built changes none.
+    pub fn assigned_by(&self, request: &Request) -> BTreeSet<String> {
+        match inspect::may_assign(&self.graph, &self.library, request) {
+            true => self.run_graph(request).and_then(|g| self.assigned_variables(&g)).unwrap_or_default(),
+            false => BTreeSet::new(),
+        }
+    }
+
     /// How often each op occurs in the main graph and the whole library, calls counted once.
     pub fn op_histogram(&self) -> BTreeMap<&str, usize> {
         inspect::histogram(&self.graph, &self.library)

@@ -3,10 +3,11 @@
 use crate::checkpoint::{Checkpoint, Slice};
 use crate::dtype::DataType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Attrs, Library, Node, NodeId, RawGraph, Request, Value, extract};
+use crate::graph::{Attrs, Library, Node, NodeId, RawGraph, Request, Value, extract, find_attr};
 use crate::limits::Limits;
 use crate::proto::attr_value::Value as Attr;
-use crate::proto::{AttrValue, SaverDef, TrackableObjectGraph};
+use crate::proto::op_def::ArgDef;
+use crate::proto::{AttrValue, OpDef, SaverDef, TrackableObjectGraph};
 use crate::tensor::{PartialShape, RawTensor};
 use prost::Message as _;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -110,31 +111,47 @@ fn restored_values(graph: &RawGraph, library: &Library, saver: Option<&SaverDef>
     let inlined = request.map(|r| extract(graph, library, &r)).transpose()?;
     let graph = inlined.as_ref().unwrap_or(graph);
     let mut found = HashMap::new();
+    let mut names = Names { graph, limits: library.limits(), tensors: HashMap::new() };
     for (_, node) in graph.nodes().filter(|(_, n)| matches!(n.op.as_str(), "AssignVariableOp" | "Assign")) {
         let (Ok(target), Ok(value)) = (node.input(0), node.input(1)) else { continue };
         let target = graph.node(through_identities(graph, target).node);
-        let (Some(key), Some(stored)) = (key(target), restore_source(graph, value, library.limits())) else { continue };
+        let (Some(key), Some(stored)) = (key(target), names.source(value)) else { continue };
         found.entry(key).or_insert(stored);
     }
     Ok(found)
 }
 
-/// The checkpoint tensor that a value is restored from, when it comes straight from a restore op.
-fn restore_source(graph: &RawGraph, value: Value, limits: &Limits) -> Option<Stored> {
-    let value = through_identities(graph, value);
-    let node = graph.node(value.node);
-    if node.op != "RestoreV2" {
-        return None;
+/// The names that restore ops of a graph read. One constant holds those of all variables, so each is decoded once.
+struct Names<'a> {
+    graph: &'a RawGraph,
+    limits: &'a Limits,
+    tensors: HashMap<NodeId, Option<RawTensor>>,
+}
+
+impl Names<'_> {
+    /// The checkpoint tensor that a value is restored from, when it comes straight from a restore op.
+    fn source(&mut self, value: Value) -> Option<Stored> {
+        let graph = self.graph;
+        let value = through_identities(graph, value);
+        let node = graph.node(value.node);
+        if node.op != "RestoreV2" {
+            return None;
+        }
+        let spec = self.text(node.input(2).ok()?, value.port)?;
+        let slice = if spec.is_empty() { None } else { Some(Slice::parse(&spec)?.1) };
+        Some(Stored { key: self.text(node.input(1).ok()?, value.port)?, slice })
     }
-    let text = |input: usize| -> Option<String> {
-        let constant = graph.node(through_identities(graph, node.input(input).ok()?).node);
-        let tensor = constant.attr_tensor("value", limits).ok().filter(|_| constant.op == "Const")?;
-        let bytes = tensor.strings().ok()?.get(value.port as usize)?.to_vec();
-        String::from_utf8(bytes).ok()
-    };
-    let spec = text(2)?;
-    let slice = if spec.is_empty() { None } else { Some(Slice::parse(&spec)?.1) };
-    Some(Stored { key: text(1)?, slice })
+
+    /// One of the strings of a constant.
+    fn text(&mut self, constant: Value, index: u32) -> Option<String> {
+        let id = through_identities(self.graph, constant).node;
+        let tensor = self.tensors.entry(id).or_insert_with(|| {
+            let constant = self.graph.node(id);
+            constant.attr_tensor("value", self.limits).ok().filter(|_| constant.op == "Const")
+        });
+        let bytes = tensor.as_ref()?.strings().ok()?.get(index as usize)?;
+        String::from_utf8(bytes.to_vec()).ok()
+    }
 }
 
 fn through_identities(graph: &RawGraph, mut value: Value) -> Value {
@@ -180,6 +197,44 @@ pub(crate) fn read_value(variable: &Variable, checkpoint: Option<&Checkpoint>) -
         return Err(Error::from(ErrorKind::VariableMismatch { variable: variable.name.clone(), detail }).at_node(&variable.node));
     }
     Ok(tensor)
+}
+
+/// Ops that take a handle of a variable and leave the variable as it is.
+const READS: &[&str] = &[
+    "ReadVariableOp",
+    "DisableCopyOnRead",
+    "_ReadVariablesOp",
+    "VarIsInitializedOp",
+    "IsVariableInitialized",
+    "VariableShape",
+    "ResourceGather",
+    "ResourceGatherNd",
+];
+
+/// Whether a node may change a variable whose handle it takes; not what functions that it refers to do. `attrs` are its own.
+pub(crate) fn may_write(op: &str, attrs: &Attrs, library: &Library) -> bool {
+    let hands_on = matches!(
+        op,
+        "Identity"
+            | "IdentityN"
+            | "Switch"
+            | "Merge"
+            | "Enter"
+            | "Exit"
+            | "NextIteration"
+            | "If"
+            | "StatelessIf"
+            | "Case"
+            | "StatelessCase"
+            | "While"
+            | "StatelessWhile"
+            | "PartitionedCall"
+            | "StatefulPartitionedCall"
+    );
+    if hands_on || READS.contains(&op) || library.get(op).is_some() {
+        return false;
+    }
+    library.op_def(op).is_none_or(|def| def.input_arg.iter().any(|arg| arg.is_ref || takes_handle(arg, attrs, &def)))
 }
 
 /// Names of the variables that running a graph may change.
@@ -242,14 +297,7 @@ impl Flows<'_> {
     fn consumer(&mut self, graph: &RawGraph, id: NodeId, input: usize, depth: usize, flow: &mut Flow) -> Result<Vec<u32>> {
         let node = graph.node(id);
         let (functions, skipped): (Vec<Callee<'_>>, usize) = match node.op.as_str() {
-            "ReadVariableOp"
-            | "DisableCopyOnRead"
-            | "_ReadVariablesOp"
-            | "VarIsInitializedOp"
-            | "IsVariableInitialized"
-            | "VariableShape"
-            | "ResourceGather"
-            | "ResourceGatherNd" => return Ok(Vec::new()),
+            op if READS.contains(&op) => return Ok(Vec::new()),
             "Identity" | "RefIdentity" | "Enter" | "RefEnter" | "Exit" | "RefExit" | "NextIteration" | "RefNextIteration"
             | "Merge" | "RefMerge" => return Ok(vec![0]),
             "IdentityN" => return Ok(vec![input as u32]),
@@ -300,7 +348,6 @@ fn callees<'a>(node: &'a Node, attrs: &[&str]) -> Result<Vec<Callee<'a>>> {
 
 /// Whether an op takes a reference variable by value at this input. Resources are never taken by value.
 fn reads_only(node: &Node, input: usize) -> bool {
-    use crate::proto::op_def::ArgDef;
     let Some(def) = node.def.as_deref() else { return false };
     let limits = Limits::default();
     let mut next = 0usize;
@@ -312,12 +359,14 @@ fn reads_only(node: &Node, input: usize) -> bool {
             break;
         }
     }
-    let Some(arg) = found else { return false };
-    let resource = DataType::Resource;
-    let by_type = DataType::from_number(arg.r#type);
-    let is = |t: DataType| t == resource || t == DataType::Variant;
-    let handle = by_type.is_some_and(is)
-        || (!arg.type_attr.is_empty() && node.attr_type(&arg.type_attr).is_ok_and(is))
-        || (!arg.type_list_attr.is_empty() && node.attr_types(&arg.type_list_attr).is_ok_and(|l| l.into_iter().any(is)));
-    !handle && !arg.is_ref
+    found.is_some_and(|arg| !takes_handle(arg, &node.attrs, def) && !arg.is_ref)
+}
+
+/// Whether an argument of an op is a resource or a variant, or may be one.
+fn takes_handle(arg: &ArgDef, attrs: &Attrs, def: &OpDef) -> bool {
+    let is = |t: &i32| *t == DataType::Resource.number() || *t == DataType::Variant.number();
+    let attr = |name: &str| find_attr(attrs, Some(def), name);
+    is(&arg.r#type)
+        || !arg.type_attr.is_empty() && matches!(attr(&arg.type_attr), Some(Attr::Type(t)) if is(t))
+        || !arg.type_list_attr.is_empty() && matches!(attr(&arg.type_list_attr), Some(Attr::List(l)) if l.r#type.iter().any(is))
 }

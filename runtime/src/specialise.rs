@@ -42,12 +42,11 @@ pub fn declared(shared: &Shared, graph: &RawGraph) -> Result<Spec> {
 /// The variables that a run of the model may change: those that a signature assigns, and those that have no stored value and that
 /// anything assigns. (Restoring assigns all others; that was done when the model was loaded.)
 pub fn state_of(model: &Model) -> BTreeSet<String> {
-    // A graph that cannot be built assigns nothing; whoever asks to run it hears why.
-    let assigned = |g: graphc_frontend::Result<RawGraph>| g.and_then(|g| model.assigned_variables(&g)).unwrap_or_default();
-    let mut state: BTreeSet<String> = model.signatures().flat_map(|s| assigned(model.run_graph(&s.request()))).collect();
+    let mut state: BTreeSet<String> = model.signatures().flat_map(|s| model.assigned_by(&s.request())).collect();
     let unstored: BTreeSet<&str> = model.variables().iter().filter(|v| v.stored.is_none()).map(|v| v.name.as_str()).collect();
     if !unstored.is_empty() {
-        state.extend(assigned(Ok(model.graph().clone())).into_iter().filter(|name| unstored.contains(name.as_str())));
+        let assigned = model.assigned_variables(model.graph()).unwrap_or_default();
+        state.extend(assigned.into_iter().filter(|name| unstored.contains(name.as_str())));
     }
     state
 }

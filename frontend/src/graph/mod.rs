@@ -10,15 +10,15 @@ mod part;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use build::finish;
+pub(crate) use build::{finish, nested_placeholder};
 pub(crate) use construct::check;
 pub use extract::{Feed, Fetch, Request};
 pub(crate) use extract::{extract, reached};
 pub(crate) use inline::{inline_body, needed, needed_in_body};
 pub(crate) use library::main_graph;
 pub use library::{Function, Library};
-pub(crate) use node::arg_count;
 pub use node::{Attrs, Node, NodeId, Value};
+pub(crate) use node::{arg_count, find_attr};
 pub use part::{Cut, Part};
 
 use crate::dtype::DataType;
