@@ -181,7 +181,7 @@ impl Entry {
             arena: parse_dim(&p.arena).ok()?,
             launches: p.launches.clone(),
         };
-        let program = Program::kept(interface, code, PackedWeights::Mapped(map, weights_at), p.feed_of.clone());
+        let program = Program::kept(interface, code, PackedWeights::mapped(map, weights_at), p.feed_of.clone());
         Some((header, program))
     }
 

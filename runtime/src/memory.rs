@@ -1,12 +1,11 @@
 //! Memory that compiled code works in: arenas, scratch and outputs, aligned as the ABI demands.
 
 use graphc_abi::{ALIGN, TAIL_BYTES};
+use graphc_cpu::pages::{self, Pages};
 use memmap2::MmapMut;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
-/// Size of a huge page.
-const HUGE: usize = 2 << 20;
 /// From this size on, memory is mapped: its pages are zero without being written, and exist once they are touched.
 const MAPPED: usize = 1 << 20;
 
@@ -19,9 +18,11 @@ pub struct Block {
 
 enum Owner {
     Heap(Layout),
-    /// Held, never looked at.
     Mapping {
-        _map: MmapMut,
+        map: MmapMut,
+        from: usize,
+        /// Whether the system was told that huge pages are wanted.
+        gathered: bool,
     },
 }
 
@@ -40,16 +41,18 @@ impl Block {
             let ptr = NonNull::new(unsafe { alloc_zeroed(layout) })?;
             return Some(Block { ptr, len, owner: Owner::Heap(layout) });
         }
-        let huge = len >= 2 * HUGE;
-        let spare = if huge { HUGE } else { 0 };
-        let mut map = MmapMut::map_anon(whole.checked_add(spare)?).ok()?;
-        if huge {
-            // A hint; without huge pages everything works, only slower.
-            let _ = map.advise(memmap2::Advice::HugePage);
+        let (mut map, from) = pages::map(whole).ok()?;
+        let ptr = NonNull::new(map[from..].as_mut_ptr())?;
+        Some(Block { ptr, len, owner: Owner::Mapping { map, from, gathered: false } })
+    }
+
+    /// To be called once a run has written what it writes: tells the system that huge pages would do.
+    pub fn written(&mut self) {
+        if let Owner::Mapping { map, gathered, .. } = &mut self.owner
+            && !std::mem::replace(gathered, true)
+        {
+            pages::gather(map);
         }
-        let skip = if huge { map.as_ptr().align_offset(HUGE).min(spare) } else { 0 };
-        let ptr = NonNull::new(map[skip..].as_mut_ptr())?;
-        Some(Block { ptr, len, owner: Owner::Mapping { _map: map } })
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
@@ -66,10 +69,14 @@ impl Block {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
     }
 
-    /// Makes room for `len` bytes; what was there is lost if it must grow. `None` as for [`Block::new`].
+    /// Makes room for `len` bytes, all of which will be written; what was there is lost if it must grow. `None` as for [`Block::new`].
     pub fn reserve(&mut self, len: usize) -> Option<()> {
         if len > self.len {
             *self = Block::new(len)?;
+            if let Owner::Mapping { map, from, .. } = &self.owner {
+                // SAFETY: a byte of the mapping, which nobody else has seen.
+                Pages::new(map, *from, len).prepare(0..len, &mut |at| unsafe { self.ptr.add(at).write(0) });
+            }
         }
         Some(())
     }

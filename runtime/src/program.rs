@@ -267,7 +267,8 @@ impl Program {
         result
     }
 
-    fn give_back(&self, memory: RunMemory) {
+    fn give_back(&self, mut memory: RunMemory) {
+        memory.arena.written();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
 

@@ -12,6 +12,7 @@ pub mod loader;
 pub mod lower;
 pub mod machine;
 pub mod object;
+pub mod pages;
 pub mod perf;
 pub mod tape;
 pub mod target;
@@ -25,7 +26,7 @@ pub use loader::Loaded;
 pub use machine::{Cpu, Machine};
 pub use object::compile_object;
 pub use target::CpuTarget;
-pub use weights::{PackedWeights, Weights};
+pub use weights::{PackedWeights, Room, Weights};
 
 use graphc_ir::Module;
 use graphc_passes::plan::Plan;
@@ -71,12 +72,14 @@ pub fn compile(module: &Module, func: &str, threads: usize, opts: &EmitOptions) 
     compile_plan(plan(module, func)?, threads, opts)
 }
 
-/// Compiles a plan for this process; weights are packed on `threads` threads while code is generated.
+/// Compiles a plan for this process; weights are packed on `threads` threads while code is generated. Large tables stay in the tensors of
+/// the plan, which may be views of a file.
 ///
 /// # Errors
 /// As [`compile_jit`].
 pub fn compile_plan(plan: Plan, threads: usize, opts: &EmitOptions) -> Result<Compiled, CompileError> {
-    let (plan, code, weights) = generate(plan, threads, |plan, layout| compile_jit(plan, layout, opts))?;
+    let (room, layout) = Room::beside_tables(&plan)?;
+    let (plan, code, weights) = generate(plan, room, &layout, threads, |plan| compile_jit(plan, &layout, opts))?;
     Ok(Compiled { plan, code: Code::Jit(Box::new(code)), weights })
 }
 
@@ -85,7 +88,9 @@ pub fn compile_plan(plan: Plan, threads: usize, opts: &EmitOptions) -> Result<Co
 /// # Errors
 /// As [`compile_image`] and [`Image::load`].
 pub fn compile_kept(plan: Plan, threads: usize, opts: &EmitOptions) -> Result<(Compiled, Vec<u8>), CompileError> {
-    let (plan, object, weights) = generate(plan, threads, |plan, layout| compile_image(plan, layout, opts))?;
+    let layout = Weights::of(&plan);
+    let room = Room::for_weights(&layout)?;
+    let (plan, object, weights) = generate(plan, room, &layout, threads, |plan| compile_image(plan, &layout, opts))?;
     // SAFETY: made just now.
     let code = unsafe { Image::load(&object)? };
     Ok((Compiled { plan, code: Code::Image(code), weights }, object))
@@ -94,20 +99,21 @@ pub fn compile_kept(plan: Plan, threads: usize, opts: &EmitOptions) -> Result<(C
 /// What `emit` makes of a plan, and its constants, packed at the same time.
 fn generate<T>(
     mut plan: Plan,
+    room: Room,
+    layout: &Weights,
     threads: usize,
-    emit: impl FnOnce(&Plan, &Weights) -> Result<T, CompileError>,
+    emit: impl FnOnce(&Plan) -> Result<T, CompileError>,
 ) -> Result<(Plan, T, PackedWeights), CompileError> {
-    let layout = Weights::of(&plan);
     let consts = std::mem::take(&mut plan.consts);
     if threads <= 1 {
         // One thread means the caller's alone.
-        let code = emit(&plan, &layout)?;
-        let weights = PackedWeights::new(consts, &layout, 1)?;
+        let code = emit(&plan)?;
+        let weights = room.fill(consts, layout, 1)?;
         return Ok((plan, code, weights));
     }
     let (weights, code) = std::thread::scope(|s| {
-        let packing = s.spawn(|| PackedWeights::new(consts, &layout, threads));
-        let code = emit(&plan, &layout);
+        let packing = s.spawn(|| room.fill(consts, layout, threads));
+        let code = emit(&plan);
         let weights = packing.join().map_err(|_| CompileError::System("packing of weights panicked".into()))?;
         Ok::<_, CompileError>((weights?, code?))
     })?;

@@ -1,12 +1,13 @@
 //! Packed constants of a plan, in one piece of memory in execution order.
 
 use crate::error::CompileError;
+use crate::pages::{self, Pages};
 use graphc_abi::{ALIGN, TAIL_BYTES};
 use graphc_ir::{Elem, Tensor};
 use graphc_kernels::conv::winograd::filter;
 use graphc_kernels::pack;
-use graphc_passes::plan::{Const, ConstId, ConstLayout, Plan};
-use memmap2::{Advice, Mmap, MmapMut};
+use graphc_passes::plan::{Arg, Const, ConstId, ConstLayout, Place, Plan, StepKind};
+use memmap2::{Mmap, MmapMut};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +19,8 @@ pub struct Weights {
     bytes: usize,
     /// Filters of Winograd convolutions are as they are in the model, which is up to four times smaller.
     raw_filters: bool,
+    /// Constants that are used where they lie, and their distances from the start of the weights.
+    apart: Vec<(usize, i64)>,
 }
 
 /// What whoever loads stored weights does to have them as code wants them.
@@ -42,17 +45,25 @@ pub struct Filter {
 impl Weights {
     /// Lays out the constants of `plan`.
     pub fn of(plan: &Plan) -> Weights {
-        let mut w = Weights::default();
-        for c in &plan.consts {
+        Weights::without(plan, &[])
+    }
+
+    /// Lays out the constants of `plan` but those that are used where they lie.
+    fn without(plan: &Plan, apart: &[(usize, i64)]) -> Weights {
+        let mut w = Weights { apart: apart.to_vec(), ..Weights::default() };
+        for (k, c) in plan.consts.iter().enumerate() {
             w.offsets.push(w.bytes);
-            w.bytes += packed_bytes(&c.tensor, &c.layout).next_multiple_of(ALIGN);
+            if apart.iter().all(|(apart, _)| *apart != k) {
+                w.bytes += packed_bytes(&c.tensor, &c.layout).next_multiple_of(ALIGN);
+            }
         }
         w
     }
 
-    /// Bytes from the start of the weights to constant `c`.
-    pub fn offset(&self, c: ConstId) -> usize {
-        self.offsets[c.index()]
+    /// Bytes from the start of the weights to constant `c`; below zero, or beyond the weights, where it is used as it lies.
+    pub fn offset(&self, c: ConstId) -> i64 {
+        let apart = self.apart.iter().find(|(k, _)| *k == c.index());
+        apart.map_or(self.offsets[c.index()] as i64, |(_, distance)| *distance)
     }
 
     /// Lays out the constants of `plan` for an object, where filters of Winograd convolutions stay as they are, and says how
@@ -98,17 +109,25 @@ impl Weights {
         if dst.len() < self.bytes {
             return Err(CompileError::Invalid("the weights do not fit".into()));
         }
+        self.pack_at(consts, Base(dst.as_mut_ptr()), None, threads)
+    }
+
+    /// Packs to `base`, which as many bytes follow as there are weights and which nobody else uses meanwhile.
+    fn pack_at(&self, consts: Vec<Const>, base: Base, pages: Option<&Pages>, threads: usize) -> Result<(), CompileError> {
         let mut jobs = self.jobs(consts)?;
         // The largest first, while there is room for it beside what is packed.
         jobs.sort_by_key(|j| std::cmp::Reverse(j.tensor.bytes_len()));
-        let (threads, base) = (threads.clamp(1, jobs.len().max(1)), Base(dst.as_mut_ptr()));
+        let threads = threads.clamp(1, jobs.len().max(1));
         let jobs = Mutex::new(jobs.into_iter());
         let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || {
             let base = &base;
             while let Some(job) = next() {
-                // SAFETY: jobs write disjoint ranges inside `dst`, which is borrowed for the whole of this.
+                // SAFETY: jobs write disjoint ranges of the bytes that follow `base`, which are ours.
                 let dst = unsafe { std::slice::from_raw_parts_mut(base.0.add(job.at), job.bytes) };
+                if let Some(pages) = pages {
+                    pages.prepare(job.at..job.at + job.bytes, &mut |at| dst[at - job.at] = 0);
+                }
                 job.run(dst);
             }
         };
@@ -124,8 +143,11 @@ impl Weights {
         /// where its elements are computed first.
         const CHUNK: usize = 1 << 20;
         let mut jobs = Vec::new();
-        for (c, &at) in consts.into_iter().zip(&self.offsets) {
+        for (k, (c, &at)) in consts.into_iter().zip(&self.offsets).enumerate() {
             let Const { tensor, layout, .. } = c;
+            if self.apart.iter().any(|(apart, _)| *apart == k) {
+                continue;
+            }
             let layout = match layout {
                 ConstLayout::WinogradFilter { .. } if self.raw_filters => ConstLayout::Plain,
                 layout => layout,
@@ -199,10 +221,17 @@ impl Weights {
 }
 
 /// The packed weights of a plan.
-pub enum PackedWeights {
+pub struct PackedWeights {
+    memory: Memory,
+    /// Where they lie in the memory, with their tail.
+    range: Range<usize>,
+    /// Constants that code reads where they lie.
+    _apart: Vec<Tensor>,
+}
+
+enum Memory {
     Anonymous(MmapMut),
-    /// In a file, from this byte on.
-    Mapped(Mmap, usize),
+    Mapped(Mmap),
 }
 
 impl PackedWeights {
@@ -211,23 +240,98 @@ impl PackedWeights {
     /// # Errors
     /// If the system has no memory, or a constant does not hold what its layout says.
     pub fn new(consts: Vec<Const>, layout: &Weights, threads: usize) -> Result<PackedWeights, CompileError> {
-        let mut memory =
-            MmapMut::map_anon(layout.allocated()).map_err(|e| CompileError::System(format!("memory for weights: {e}")))?;
-        if layout.bytes() >= 2 << 20 {
-            // A hint; without huge pages everything works, only slower.
-            let _ = memory.advise(Advice::HugePage);
-        }
-        layout.pack(consts, &mut memory, threads)?;
-        Ok(PackedWeights::Anonymous(memory))
+        Room::for_weights(layout)?.fill(consts, layout, threads)
+    }
+
+    /// Packed weights in a file, from this byte on.
+    pub fn mapped(file: Mmap, from: usize) -> PackedWeights {
+        PackedWeights { range: from..file.len(), memory: Memory::Mapped(file), _apart: Vec::new() }
     }
 
     /// The weights with the tail that kernels may read.
     pub fn bytes(&self) -> &[u8] {
-        match self {
-            PackedWeights::Anonymous(m) => m,
-            PackedWeights::Mapped(m, from) => &m[*from..],
+        match &self.memory {
+            Memory::Anonymous(m) => &m[self.range.clone()],
+            Memory::Mapped(m) => &m[self.range.clone()],
         }
     }
+}
+
+/// Memory for packed weights, before they are there.
+pub struct Room {
+    map: MmapMut,
+    from: usize,
+}
+
+impl Room {
+    /// # Errors
+    /// If the system has no memory.
+    pub fn for_weights(layout: &Weights) -> Result<Room, CompileError> {
+        let (map, from) = pages::map(layout.allocated()).map_err(|e| CompileError::System(format!("memory for weights: {e}")))?;
+        Ok(Room { map, from })
+    }
+
+    /// Room for the constants of `plan`, and their layout, in which large ones that are only looked up in stay where they are: in the
+    /// file of the model. It holds for this room alone.
+    ///
+    /// # Errors
+    /// If the system has no memory.
+    pub fn beside_tables(plan: &Plan) -> Result<(Room, Weights), CompileError> {
+        let mut apart: Vec<(usize, i64)> = tables(plan).into_iter().map(|k| (k, 0)).collect();
+        let room = Room::for_weights(&Weights::without(plan, &apart))?;
+        let base = room.map[room.from..].as_ptr() as i64;
+        for (k, distance) in &mut apart {
+            *distance = (plan.consts[*k].tensor.bytes().as_ptr() as i64).wrapping_sub(base);
+        }
+        Ok((room, Weights::without(plan, &apart)))
+    }
+
+    /// Packs the constants of the plan on `threads` threads; see [`Weights::pack`].
+    ///
+    /// # Errors
+    /// If a constant does not hold what its layout says.
+    pub fn fill(mut self, consts: Vec<Const>, layout: &Weights, threads: usize) -> Result<PackedWeights, CompileError> {
+        let apart = layout.apart.iter().filter_map(|(k, _)| Some(consts.get(*k)?.tensor.clone())).collect();
+        let base = Base(self.map[self.from..].as_mut_ptr());
+        let pages = Pages::new(&self.map, self.from, layout.bytes());
+        layout.pack_at(consts, base, Some(&pages), threads)?;
+        pages::gather(&self.map);
+        let range = self.from..self.from + layout.allocated();
+        Ok(PackedWeights { memory: Memory::Anonymous(self.map), range, _apart: apart })
+    }
+}
+
+/// The constants that are large, and read by gathers alone, which take any address and only some of the rows.
+fn tables(plan: &Plan) -> Vec<usize> {
+    /// From this size on, a table is worth a reference to the file.
+    const TABLE: usize = 1 << 20;
+    let large = |c: &Const| c.layout == ConstLayout::Plain && !c.tensor.is_deferred() && c.tensor.bytes_len() >= TABLE;
+    let mut apart: Vec<bool> = plan.consts.iter().map(large).collect();
+    if !apart.contains(&true) {
+        return Vec::new();
+    }
+    let const_of = |buf| match plan.buffer(plan.root(buf)).place {
+        Place::Const(c) => Some(c.index()),
+        _ => None,
+    };
+    for step in &plan.steps {
+        let looked_up = match &step.kind {
+            StepKind::Kernel { symbol: "gc_gather", args } => {
+                let mut buffers = args.iter().filter_map(|(name, a)| match a {
+                    Arg::Buf { buf, .. } => Some((*name, const_of(*buf)?)),
+                    _ => None,
+                });
+                match (buffers.next(), buffers.next()) {
+                    (Some(("x", c)), None) => Some(c),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        step.reads.iter().filter_map(|&b| const_of(b)).filter(|&c| Some(c) != looked_up).for_each(|c| apart[c] = false);
+    }
+    plan.outputs.iter().filter_map(|p| const_of(p.buf)).for_each(|c| apart[c] = false);
+    (0..apart.len()).filter(|&k| apart[k]).collect()
 }
 
 fn packed_bytes(tensor: &Tensor, layout: &ConstLayout) -> usize {

@@ -103,6 +103,30 @@ fn values_of_dimensions() {
     });
 }
 
+/// A large table that is only looked up in is not copied; one that something else reads, too, is.
+#[test]
+fn tables_are_read_where_they_lie() {
+    let mut rng = Rng(5);
+    let table = rng.tensor(Elem::F32, &[5000, 64]);
+    let indices = |v: &[f64]| vec![tensor_of(Elem::I32, &[v.len()], v)];
+    let cases = [indices(&[4999.0, 0.0, 17.0]), indices(&[]), indices(&[5.0; 70])];
+    for (copied, read_otherwise) in [(0, false), (table.bytes_len(), true)] {
+        let m = module(&[open(Elem::I32, &[])], |b, p| {
+            let t = b.constant(table.clone());
+            let rows = b.op(Op::Gather, &[t, p[0]], a().with("axis", 0i64))?;
+            let more = match read_otherwise {
+                true => Some(b.reduce("max", t, &[0], false)?),
+                false => None,
+            };
+            Ok([Some(rows), more].into_iter().flatten().collect())
+        });
+        check(&m, &cases, Exact, "a table");
+        let c = graphc_cpu::compile(&m, "f", 1, &graphc_cpu::EmitOptions::default()).unwrap();
+        let packed = c.weights.bytes().len();
+        assert!((copied..copied + 4096).contains(&packed), "{packed} bytes");
+    }
+}
+
 #[test]
 fn gathers_and_scatters() {
     let mut rng = Rng(21);
