@@ -134,9 +134,18 @@ impl Machine {
 
     /// Cranelift's target; `pic`: for code that a linker places.
     pub(crate) fn isa(&self, pic: bool) -> Result<OwnedTargetIsa, CompileError> {
+        self.target(pic, &[("opt_level", "speed")])
+    }
+
+    /// The target of code for this process that is compiled fast.
+    pub(crate) fn quick_isa(&self) -> Result<OwnedTargetIsa, CompileError> {
+        self.target(false, &[("opt_level", "none"), ("regalloc_algorithm", "single_pass")])
+    }
+
+    fn target(&self, pic: bool, settings: &[(&str, &str)]) -> Result<OwnedTargetIsa, CompileError> {
         let mut flags = settings::builder();
         let mut set = |name: &str, value: &str| flags.set(name, value).map_err(codegen);
-        set("opt_level", "speed")?;
+        settings.iter().try_for_each(|(name, value)| set(name, value))?;
         set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" })?;
         set("use_colocated_libcalls", "false")?;
         set("is_pic", if pic { "true" } else { "false" })?;

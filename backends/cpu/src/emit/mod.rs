@@ -4,8 +4,11 @@
 //! calls the kernel or the loop; sizes are computed from the symbols once.
 
 mod control;
+mod define;
 mod dims;
 mod schedule;
+
+pub(crate) use define::define_quickly;
 
 use crate::error::CompileError;
 use crate::perf::symbol_part;
@@ -14,7 +17,7 @@ use crate::weights::Weights;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, types::I64};
 use cranelift_module::{DataId, FuncId, Linkage, Module, ModuleError};
 use graphc_ir::Dim;
-use graphc_passes::plan::{Plan, StepKind};
+use graphc_passes::plan::{Loop, Plan, StepKind};
 use std::fmt::Display;
 
 /// How plans are compiled.
@@ -65,6 +68,11 @@ pub fn define_plan<M: Module>(
     }
     let mut loops = Vec::with_capacity(plan.loops.len());
     for (i, l) in plan.loops.iter().enumerate() {
+        // Layers of one form have loops that differ in their names alone; the code has the name of the first.
+        if let Some(same) = plan.loops[..i].iter().position(|other| computes_the_same(other, l)) {
+            loops.push(loops[same]);
+            continue;
+        }
         let name = format!("{symbol}.{i}.{}", symbol_part(nodes[i]));
         let id = define_loop(module, l, &name, &opts.tape).map_err(|e| codegen(format!("loop {}: {e}", l.name)))?;
         loops.push(id);
@@ -73,6 +81,13 @@ pub fn define_plan<M: Module>(
     let id = module.declare_function(symbol, linkage, &sig)?;
     schedule::define(module, id, sig, plan, weights, &loops, opts)?;
     Ok(id)
+}
+
+fn computes_the_same(a: &Loop, b: &Loop) -> bool {
+    let Loop { name: _, extents, reduced, combine, inputs, outputs, tape } = a;
+    (extents, reduced, combine) == (&b.extents, &b.reduced, &b.combine)
+        && (inputs, outputs) == (&b.inputs, &b.outputs)
+        && *tape == b.tape
 }
 
 /// Defines `main`, which hands its arguments and a model's tables to `graphc_main`.

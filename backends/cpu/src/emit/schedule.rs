@@ -2,7 +2,7 @@
 
 use super::control::Open;
 use super::dims::DimCode;
-use super::{EmitOptions, codegen, status_signature};
+use super::{EmitOptions, codegen, define_quickly, status_signature};
 use crate::error::CompileError;
 use crate::tape::dim_words;
 use crate::weights::Weights;
@@ -74,7 +74,7 @@ pub(super) struct Hooks {
     hook: FuncRef,
 }
 
-/// Steps of one function at most: register allocation takes more than linear time of long functions.
+/// Steps of one function at most: some passes of the compiler take more than linear time of long functions.
 const MOST_STEPS: usize = 512;
 
 /// Defines the function of a plan; that of a long one calls others, each for some of the steps.
@@ -142,9 +142,7 @@ pub(super) fn define_function<M: Module>(
     body(module, &mut b, &params)?;
     b.seal_all_blocks();
     b.finalize(module.target_config());
-    module.define_function(id, &mut context)?;
-    module.clear_context(&mut context);
-    Ok(())
+    define_quickly(module, id, &mut context).map_err(|e| CompileError::from(*e))
 }
 
 /// Calls functions of one signature in order, until one fails.

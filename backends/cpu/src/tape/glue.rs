@@ -5,6 +5,7 @@ use super::code::Op;
 use super::complex::Split;
 use super::nest::Lanes;
 use super::{TapeError, dim_words};
+use crate::emit::define_quickly;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -200,7 +201,7 @@ pub fn define<M: Module>(
     b.ins().return_(&[ok]);
     b.finalize(module.target_config());
     let id = module.declare_function(symbol, Linkage::Local, &ctx.func.signature)?;
-    module.define_function(id, &mut ctx)?;
+    define_quickly(module, id, &mut ctx).map_err(TapeError::Module)?;
     Ok(id)
 }
 
@@ -319,6 +320,6 @@ fn define_chunk<M: Module>(
     b.ins().return_(&[]);
     b.finalize(module.target_config());
     let id = module.declare_function(&format!("{symbol}.chunk"), Linkage::Local, &ctx.func.signature)?;
-    module.define_function(id, &mut ctx)?;
+    define_quickly(module, id, &mut ctx).map_err(TapeError::Module)?;
     Ok(id)
 }
