@@ -9,7 +9,7 @@ pub use link::{Linker, archive, runtime_archive};
 pub use package::Package;
 pub use python::wrapper;
 
-use crate::{Callable, Elem, Error, View};
+use crate::{Callable, Elem, Error, Session, View};
 use graphc_cpu::EmitOptions;
 use graphc_cpu::object::{self, FunctionSource, ModelSource, ObjectOptions, PortSource, VariableSource, VariantSource};
 use graphc_frontend::DataType;
@@ -32,7 +32,30 @@ pub struct Builder {
 impl Builder {
     /// A model without functions, called `name`.
     pub fn new(name: &str) -> Builder {
-        Builder { source: ModelSource { name: name.to_owned(), functions: Vec::new(), variables: Vec::new() } }
+        Builder { source: ModelSource { name: name.to_owned(), functions: Vec::new(), initialise: None, variables: Vec::new() } }
+    }
+
+    /// A model called `name` whose instances begin with what the session's model does before it runs. What of that is not compiled is
+    /// passed over, as sessions do: compiled functions read variables alone, and one that has no value says so.
+    ///
+    /// # Errors
+    /// If the model is not valid.
+    pub fn of(session: &Session, name: &str) -> Result<Builder, Error> {
+        let mut builder = Builder::new(name);
+        if let Some(op) = session.model()?.init_op() {
+            let ahead = session.callable(&[], &[], &[op.to_owned()]).and_then(|c| c.ahead(None));
+            match ahead {
+                Ok(a) if a.plan.steps.is_empty() => {}
+                Ok(a) => {
+                    let variants = vec![builder.variant(a)?];
+                    let (name, inputs, outputs) = ("__initialise".to_owned(), Vec::new(), Vec::new());
+                    builder.source.initialise = Some(FunctionSource { name, inputs, outputs, variants });
+                }
+                Err(e) if e.is_unsupported() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(builder)
     }
 
     /// Adds a function: compiled for all that its signature leaves open, and where the graph must know more, or assumes what does not hold

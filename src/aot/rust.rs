@@ -66,7 +66,7 @@ fn write(out: &mut String, source: &ModelSource) -> fmt::Result {
     writeln!(out, "            unsafe {{ graphc_model::Instance::new(&raw const TABLE, options) }}.map(Model)\n        }}\n")?;
     writeln!(
         out,
-        "        /// Gives every variable its first value again.\n        pub fn reset(&self) {{\n            self.0.reset();\n        }}"
+        "        /// Gives every variable its first value again.\n        pub fn reset(&self) -> Result<(), Error> {{\n            self.0.reset()\n        }}"
     )?;
     let mut methods = Names(vec!["new".to_owned(), "reset".to_owned()]);
     let mut types = Names(["Model", "AnyInput", "AnyOutput", "Error", "Input", "Options", "Output"].map(str::to_owned).to_vec());

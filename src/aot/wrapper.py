@@ -51,7 +51,7 @@ _input = _declare("graphc_input", ctypes.c_int32, _pointer, _size, _size, ctypes
 _output = _declare("graphc_output", ctypes.c_int32, _pointer, _size, _size, ctypes.POINTER(_Port))
 _create = _declare("graphc_create", ctypes.c_int32, _pointer, ctypes.POINTER(_Options), ctypes.POINTER(_pointer))
 _destroy = _declare("graphc_destroy", None, _pointer)
-_reset = _declare("graphc_reset", None, _pointer)
+_reset = _declare("graphc_reset", ctypes.c_int32, _pointer)
 _call_create = _declare("graphc_call_create", ctypes.c_int32, _pointer, _size, ctypes.POINTER(_pointer))
 _call_destroy = _declare("graphc_call_destroy", None, _pointer)
 _set_input = _declare("graphc_set_input", ctypes.c_int32, _pointer, _size, _pointer, ctypes.POINTER(ctypes.c_int64), _size)
@@ -160,4 +160,6 @@ class Model:
 
     def reset(self):
         """Gives every variable its first value again."""
-        _reset(self._instance)
+        status = _reset(self._instance)
+        if status:
+            raise Error(status, "the model cannot be initialised")

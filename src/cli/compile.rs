@@ -41,6 +41,9 @@ pub struct Args {
     /// Compile all signatures, not only the one chosen
     #[arg(long, conflicts_with_all = ["signature", "feed", "fetch"])]
     all_signatures: bool,
+    /// Compile these signatures; the first is the default one
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["signature", "feed", "fetch", "all_signatures"])]
+    signatures: Vec<String>,
     /// Write the weights to a file of their own, which programs map
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -112,7 +115,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::usage("a package has its weights in it; leave out --weights"));
     }
     let session = args.model.open(1)?;
-    let mut builder = Builder::new(&name);
+    let mut builder = Builder::of(&session, &name)?;
     for (function, callable) in functions(args, &session)? {
         add(&mut builder, &function, &callable, &args.examples)?;
     }
@@ -154,13 +157,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn functions(args: &Args, session: &Session) -> Result<Vec<(String, Callable)>, Failure> {
     let model = session.model()?;
     let default = model.default_signature().map(|s| s.name.clone());
-    if !args.all_signatures {
+    if !args.all_signatures && args.signatures.is_empty() {
         let chosen = !args.model.feed.is_empty() || !args.model.fetch.is_empty();
         let name = args.model.signature.clone().or(default).filter(|_| !chosen).unwrap_or_else(|| "main".to_owned());
         return Ok(vec![(name, args.model.callable(session)?)]);
     }
-    let mut names: Vec<String> = model.signatures().map(|s| s.name.clone()).collect();
-    names.sort_by_key(|n| Some(n) != default.as_ref());
+    let mut names = args.signatures.clone();
+    if args.all_signatures {
+        names = model.signatures().map(|s| s.name.clone()).collect();
+        names.sort_by_key(|n| Some(n) != default.as_ref());
+    }
     let _line = progress::line("compiling");
     names.into_iter().map(|n| session.signature(Some(&n)).map(|c| (n, c)).map_err(Failure::from)).collect()
 }
@@ -177,7 +183,8 @@ fn add(builder: &mut Builder, name: &str, callable: &Callable, examples: &InputA
             })?;
             Ok(builder.function(name, callable, &[views(&inputs)?])?)
         }
-        result => Ok(result?),
+        Err(e) => Err(Failure { message: format!("signature {name:?}: {e}"), ..Failure::from(e) }),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -89,7 +89,7 @@ fn instances_have_state_of_their_own() {
     let steps = [step(&one), step(&one), step(&one)];
     assert!(steps[0] != steps[1], "nothing is learnt");
     assert!(step(&two) == steps[0], "an instance sees what another learnt");
-    one.reset();
+    one.reset().unwrap();
     assert!(step(&one) == steps[0], "what was learnt stays after a reset");
     assert!(steps[0] == train.run_tensors(&inputs).unwrap(), "a session learns otherwise");
 }

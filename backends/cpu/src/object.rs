@@ -25,6 +25,8 @@ pub struct ModelSource {
     pub name: String,
     /// The default one first.
     pub functions: Vec<FunctionSource>,
+    /// What runs once when an instance is made.
+    pub initialise: Option<FunctionSource>,
     pub variables: Vec<VariableSource>,
 }
 
@@ -201,12 +203,17 @@ macro_rules! field {
 
 impl Writer {
     fn model(&mut self, source: ModelSource, t: &mut Tables) -> Result<(), CompileError> {
-        let ModelSource { name, functions, variables } = source;
+        let ModelSource { name, functions, initialise, variables } = source;
         let root = t.reserve(words::<raw::Model>());
         t.number(field!(root, Model.version), raw::MODEL_VERSION as i64);
         t.text(field!(root, Model.name), &name);
         let items = t.list::<raw::Function>(field!(root, Model.functions), functions.len());
         for (f, at) in functions.into_iter().zip(items) {
+            self.function(f, at, t)?;
+        }
+        if let Some(f) = initialise {
+            let at = t.reserve(words::<raw::Function>());
+            t.own(field!(root, Model.initialise), at);
             self.function(f, at, t)?;
         }
         let items = t.list::<raw::Variable>(field!(root, Model.variables), variables.len());

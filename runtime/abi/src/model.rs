@@ -45,6 +45,8 @@ pub struct Model {
     pub version: usize,
     pub name: *const c_char,
     pub functions: List<Function>,
+    /// Runs once, without inputs and outputs, when an instance is made; may be null.
+    pub initialise: *const Function,
     pub variables: List<Variable>,
     /// Bytes of the file of weights that goes with the object; 0 where weights are in the object. See [`WEIGHTS_MAGIC`].
     pub weights_file: usize,

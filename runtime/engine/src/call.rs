@@ -63,9 +63,13 @@ impl<'i> Call<'i> {
     /// # Errors
     /// If the model has no such function.
     pub fn new(instance: &'i Instance, function: usize) -> Result<Call<'i>, Error> {
-        let function = instance.model().function(function)?;
+        Ok(Call::of(instance, instance.model().function(function)?))
+    }
+
+    /// A call of a function of the instance's model.
+    pub(crate) fn of(instance: &'i Instance, function: Function) -> Call<'i> {
         let unbound = || Bound { data: ptr::null(), dims: Vec::new(), set: false };
-        Ok(Call {
+        Call {
             instance,
             function,
             inputs: function.inputs().map(|_| unbound()).collect(),
@@ -76,7 +80,7 @@ impl<'i> Call<'i> {
             own: None,
             lent: None,
             addresses: Addresses::default(),
-        })
+        }
     }
 
     pub fn function(&self) -> Function {

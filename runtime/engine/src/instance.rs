@@ -1,5 +1,6 @@
 //! A model's state and what computes it.
 
+use crate::call::Call;
 use crate::error::{Error, ErrorKind};
 use crate::memory::Memory;
 use crate::model::{Model, text};
@@ -77,13 +78,19 @@ impl Instance {
         };
         let placed = Vec::new();
         let mut instance = Instance { model, pool, caller, weights, variables, lock: Lock::new(), placed };
-        for variant in model.functions().flat_map(|f| f.variants()) {
+        for variant in model.functions().chain(model.initialise()).flat_map(|f| f.variants()) {
             if variant.placed_bytes > 0 {
                 let memory = instance.place(variant)?;
                 instance.placed.push((variant, memory));
             }
         }
+        instance.initialise()?;
         Ok(instance)
+    }
+
+    /// Runs what the model does before anything else.
+    fn initialise(&self) -> Result<(), Error> {
+        self.model.initialise().map_or(Ok(()), |f| Call::of(self, f).run(None))
     }
 
     /// Makes a variant's weights of those that are stored, on all threads.
@@ -152,8 +159,11 @@ impl Instance {
     }
 
     /// Gives every variable its first value again.
-    pub fn reset(&self) {
-        let _held = self.lock.hold();
+    ///
+    /// # Errors
+    /// If what the model does before it runs fails.
+    pub fn reset(&self) -> Result<(), Error> {
+        let held = self.lock.hold();
         for (state, v) in self.variables.iter().zip(self.model.variables()) {
             if !v.init.is_null() {
                 // SAFETY: both have `bytes` bytes, and nobody else uses the state while the lock is held.
@@ -161,6 +171,8 @@ impl Instance {
             }
             state.ready.store(!v.init.is_null(), Ordering::Release);
         }
+        drop(held);
+        self.initialise()
     }
 
     /// Keeps other runs off the state.

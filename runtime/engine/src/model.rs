@@ -75,6 +75,12 @@ impl Model {
         self.functions().nth(index).ok_or_else(|| Error::invalid(alloc::format!("function {index} of a model that has {count}")))
     }
 
+    /// What runs once when an instance is made.
+    pub(crate) fn initialise(self) -> Option<Function> {
+        // SAFETY: as above.
+        unsafe { self.0.initialise.as_ref() }.map(Function)
+    }
+
     pub(crate) fn variables(self) -> &'static [raw::Variable] {
         // SAFETY: as above.
         unsafe { self.0.variables.as_slice() }

@@ -169,8 +169,11 @@ impl<'w> Instance<'w> {
     }
 
     /// Gives every variable its first value again.
-    pub fn reset(&self) {
-        self.instance.reset();
+    ///
+    /// # Errors
+    /// If what the model does before it runs fails.
+    pub fn reset(&self) -> Result<(), Error> {
+        self.instance.reset()
     }
 
     /// Function number `index`.

@@ -110,7 +110,7 @@ graphc_status graphc_create(const graphc_model *model, const graphc_options *opt
 /* Ends an instance, after all its calls. NULL is fine. */
 void graphc_destroy(graphc_instance *instance);
 /* Gives every variable its first value again. */
-void graphc_reset(const graphc_instance *instance);
+graphc_status graphc_reset(const graphc_instance *instance);
 
 /* A call of a function. */
 graphc_status graphc_call_create(const graphc_instance *instance, size_t function, graphc_call **call);

@@ -240,10 +240,11 @@ pub unsafe extern "C" fn graphc_destroy(instance: *mut CInstance) {
 /// # Safety
 /// See `graphc.h`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn graphc_reset(instance: *const CInstance) {
+pub unsafe extern "C" fn graphc_reset(instance: *const CInstance) -> i32 {
     // SAFETY: as the caller promises.
-    if let Some(i) = unsafe { instance.as_ref() } {
-        i.instance.reset();
+    match unsafe { instance.as_ref() } {
+        Some(i) => i.instance.reset().map_or_else(|e| status(&e), |()| OK),
+        None => ErrorKind::InvalidArgument as i32,
     }
 }
 

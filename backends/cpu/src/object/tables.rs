@@ -54,6 +54,11 @@ impl Tables {
         self.words[at] = Word::Address(Some(address));
     }
 
+    /// The address of another word.
+    pub fn own(&mut self, at: usize, to: usize) {
+        self.words[at] = Word::Own(to);
+    }
+
     /// The address of text, which ends with a zero byte; what follows a zero byte within it is cut off.
     pub fn text(&mut self, at: usize, text: &str) {
         let text = text.split('\0').next().unwrap_or_default();

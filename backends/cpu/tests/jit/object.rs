@@ -29,7 +29,7 @@ fn source(m: &Module) -> ModelSource {
         zero_status: Vec::new(),
     };
     let function = FunctionSource { name: "f".to_owned(), inputs, outputs, variants: vec![variant] };
-    ModelSource { name: "net".to_owned(), functions: vec![function], variables: Vec::new() }
+    ModelSource { name: "net".to_owned(), functions: vec![function], initialise: None, variables: Vec::new() }
 }
 
 #[test]
