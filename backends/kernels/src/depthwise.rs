@@ -60,7 +60,7 @@ type LinesFn = unsafe fn(&Depthwise, Range<usize>);
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gc_depthwise_f32(ctx: *const Ctx, args: *const DepthwiseArgs) -> i32 {
     // SAFETY: by the contract.
-    match unsafe { run(&*ctx, &*args, None) } {
+    match unsafe { run(&*ctx, &*args, None, kernel) } {
         Some(()) => Status::Ok as i32,
         None => Status::InvalidShape as i32,
     }
@@ -105,14 +105,15 @@ pub unsafe extern "C" fn gc_depthwise_bf16(ctx: *const Ctx, args: *const Depthwi
     };
     let stored = Bf16::stored(0, 0);
     // SAFETY: by the contract.
-    match unsafe { run(ctx, &wide, Some(stored)) } {
+    match unsafe { run(ctx, &wide, Some(stored), kernel_bf16) } {
         Some(()) => Status::Ok as i32,
         None => Status::InvalidShape as i32,
     }
 }
 
-/// `bf16`: images are, though `g` says f32.
-unsafe fn run(ctx: &Ctx, g: &DepthwiseArgs, bf16: Option<Bf16>) -> Option<()> {
+/// `bf16`: images are, though `g` says f32. `kernel` chooses what computes lines; what never has images of bf16 does not refer to their
+/// kernels.
+unsafe fn run(ctx: &Ctx, g: &DepthwiseArgs, bf16: Option<Bf16>, kernel: fn(&Depthwise) -> LinesFn) -> Option<()> {
     let [batch, in_h, in_w, in_c, out_h, out_w, multiplier] =
         sizes([g.batch, g.in_h, g.in_w, g.in_c, g.out_h, g.out_w, g.multiplier])?;
     let [k_h, k_w, stride_h, stride_w, dil_h, dil_w] = sizes([g.k_h, g.k_w, g.stride_h, g.stride_w, g.dil_h, g.dil_w])?;
@@ -143,7 +144,7 @@ unsafe fn run(ctx: &Ctx, g: &DepthwiseArgs, bf16: Option<Bf16>) -> Option<()> {
     if lines * out_w * out_c == 0 {
         return Some(());
     }
-    let kernel = if bf16.is_some() { kernel_bf16(&d) } else { kernel(&d) };
+    let kernel = kernel(&d);
     let line_work = out_w * out_c * k_h * k_w;
     let wanted = if ctx.threads > 1 { (lines * line_work / 64_000).clamp(1, 4 * ctx.threads) } else { 1 };
     // Whole pairs of lines.
