@@ -12,6 +12,9 @@ pub trait Simd: Copy + 'static {
     type V: Copy;
     /// Lanes of a vector; a power of two, at most 16.
     const LANES: usize;
+    /// Tiles are stored by a function of their own: the many parts of a store without masks are not unrolled, and sums that are indexed
+    /// at run time would lie in memory while they are summed.
+    const STORES_APART: bool = false;
 
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;

@@ -173,8 +173,24 @@ unsafe fn tile<S: Simd, D: Dot<S>, const MR: usize, const NV: usize, const INDIR
                 }
             }
         }
-        store::<S, D, MR, NV>(t, &mut acc);
+        if S::STORES_APART {
+            let mut sums: Sums<S, MR, NV> = [[S::zero(); NV]; MR];
+            for i in 0..MR {
+                for j in 0..NV {
+                    sums[i][j] = acc[i][j];
+                }
+            }
+            store_apart::<S, D, MR, NV>(t, &mut sums);
+        } else {
+            store::<S, D, MR, NV>(t, &mut acc);
+        }
     }
+}
+
+/// As [`store`], for tiers whose instructions every processor has.
+#[inline(never)]
+unsafe fn store_apart<S: Simd, D: Dot<S>, const MR: usize, const NV: usize>(t: &Tile, acc: &mut Sums<S, MR, NV>) {
+    unsafe { store::<S, D, MR, NV>(t, acc) }
 }
 
 /// Applies a tile's epilogue to its sums and stores them.

@@ -10,6 +10,7 @@ pub struct Neon;
 impl Simd for Neon {
     type V = float32x4_t;
     const LANES: usize = 4;
+    const STORES_APART: bool = true;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> float32x4_t {
