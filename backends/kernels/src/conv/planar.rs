@@ -13,6 +13,7 @@ use crate::data::transpose::tile;
 use crate::epilogue::{Epilogue, finish_rows};
 use crate::matrix::product::row_tiles;
 use crate::matrix::simd::{Portable, Simd};
+#[allow(unused_imports)] // Some architectures have one tier.
 use crate::tier::{Tier, tier};
 use core::ops::Range;
 use core::ptr::{null, null_mut};
@@ -298,6 +299,8 @@ kernels!(portable, Portable, [1 2]);
 kernels!(avx2, crate::matrix::simd::Avx2, [1 2 3], #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
 kernels!(avx512, crate::matrix::simd::Avx512, [1 2 3 4 5 6], #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]);
+#[cfg(target_arch = "aarch64")]
+kernels!(neon, crate::matrix::simd::Neon, [1 2 3 4 5 6]);
 
 fn kernels() -> Kernels {
     match tier() {
@@ -305,6 +308,8 @@ fn kernels() -> Kernels {
         Tier::Avx512 => Kernels { lanes: 16, vectors: 6, of: avx512 },
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => Kernels { lanes: 8, vectors: 3, of: avx2 },
+        #[cfg(target_arch = "aarch64")]
+        Tier::Neon => Kernels { lanes: 4, vectors: 6, of: neon },
         _ => Kernels { lanes: 4, vectors: 2, of: portable },
     }
 }
