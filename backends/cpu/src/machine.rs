@@ -5,7 +5,7 @@ use crate::error::CompileError;
 use crate::tape::Variants;
 use cranelift_codegen::isa::{OwnedTargetIsa, lookup_by_name};
 use cranelift_codegen::settings::{self, Configurable};
-use graphc_kernels::tier::Tier;
+use graphc_kernels::tier::{Tier, detect};
 use std::fmt;
 
 /// A processor and the system around it.
@@ -122,14 +122,19 @@ impl Machine {
         self.system.is_here()
     }
 
+    /// The tier that a machine must have to run an object for it; what has less must not call the object's code.
+    pub fn least_tier(&self) -> Tier {
+        match self.cpu {
+            Cpu::Baseline => Tier::Portable,
+            Cpu::X86V3 => Tier::Avx2,
+            Cpu::X86V4 => Tier::Avx512,
+            Cpu::Native => detect(),
+        }
+    }
+
     /// The variants of loops that an object for it holds.
     pub fn variants(&self) -> Variants {
-        match self.cpu {
-            Cpu::Baseline => Variants::AtLeast(Tier::Portable),
-            Cpu::X86V3 => Variants::AtLeast(Tier::Avx2),
-            Cpu::X86V4 => Variants::AtLeast(Tier::Avx512),
-            Cpu::Native => Variants::Host,
-        }
+        Variants::AtLeast(self.least_tier())
     }
 
     /// Cranelift's target; `pic`: for code that a linker places.
