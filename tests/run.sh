@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every check of the project, cheap ones first: what CI runs. Installs a C linker if there is none (Debian).
+# Runs every check of the project, cheap ones first: what CI runs. Installs a C linker if there is none, and emulators of other architectures (Debian).
 # With ../shared/models and ../shared/corpus beside the checkout, their models and cases run too.
 # One profile for all, so that nothing is built twice.
 set -eu
@@ -26,6 +26,7 @@ step cargo build --release --workspace --quiet
 step cargo build --profile rt --package graphc-rt --no-default-features --quiet
 step tests/aot.sh
 step tests/models.sh
+step tests/cross.sh
 step cargo test --release --workspace --quiet
 conformance tests/conformance/cases
 corpus=../shared/corpus

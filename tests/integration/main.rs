@@ -4,6 +4,8 @@ mod ahead;
 mod batches;
 mod cache;
 mod cli;
+mod cross;
+mod emulator;
 mod errors;
 mod fuzz;
 mod golden;

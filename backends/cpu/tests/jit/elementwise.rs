@@ -4,7 +4,7 @@ use crate::support::{Rng, check, module, sym, tensor_of};
 use graphc_cpu::{CompileError, plan};
 use graphc_ir::interp::Interp;
 use graphc_ir::op::{DEFS, OpDef, Tolerance};
-use graphc_ir::{Attrs, Elem, Op, Tensor, Type};
+use graphc_ir::{Attrs, Elem, Module, Op, Tensor, Type};
 
 const ELEMS: &[Elem] = &[
     Elem::F32,
@@ -55,9 +55,18 @@ fn tolerance(def: &OpDef, elem: Elem) -> Tolerance {
     }
 }
 
-fn sweep(filter: impl Fn(&OpDef) -> bool) {
+/// A function of one op with inputs of several sizes.
+pub struct Case {
+    pub module: Module,
+    pub inputs: Vec<Vec<Tensor>>,
+    pub tolerance: Tolerance,
+    pub what: String,
+}
+
+/// Every elementwise op that `filter` admits, on every type that the interpreter defines it for.
+pub fn ops(filter: impl Fn(&OpDef) -> bool) -> Vec<Case> {
     let mut rng = Rng(11);
-    let mut missing = Vec::new();
+    let mut list = Vec::new();
     for def in DEFS.iter().filter(|d| d.op.is_elementwise() && d.op != Op::Cast && filter(d)) {
         let arity = def.operands.0;
         for &elem in ELEMS {
@@ -72,7 +81,7 @@ fn sweep(filter: impl Fn(&OpDef) -> bool) {
                 })
                 .collect();
             let m = module(&types, |b, p| Ok(vec![b.op(def.op, p, attrs(def))?]));
-            let cases: Vec<Vec<Tensor>> = [4usize, 1, 0]
+            let inputs: Vec<Vec<Tensor>> = [4usize, 1, 0]
                 .iter()
                 .map(|&n| {
                     let shapes = [vec![n, 3, 5], vec![3, 1], vec![5]];
@@ -80,14 +89,38 @@ fn sweep(filter: impl Fn(&OpDef) -> bool) {
                 })
                 .collect();
             // What the interpreter does not define has no meaning to compile.
-            if Interp::new(&m).run("f", &cases[0]).is_err() {
-                continue;
+            if Interp::new(&m).run("f", &inputs[0]).is_ok() {
+                list.push(Case { module: m, inputs, tolerance: tolerance(def, elem), what: format!("{} of {elem}", def.name) });
             }
-            if let Err(CompileError::Unsupported(_)) = plan(&m, "f") {
-                missing.push(format!("{} of {elem}", def.name));
-                continue;
-            }
-            check(&m, &cases, tolerance(def, elem), &format!("{} of {elem}", def.name));
+        }
+    }
+    list
+}
+
+/// Casts from every type to every other.
+pub fn casts() -> Vec<Case> {
+    let mut rng = Rng(5);
+    let pairs = ELEMS.iter().flat_map(|&from| ELEMS.iter().map(move |&to| (from, to)));
+    pairs
+        .map(|(from, to)| {
+            let cast = Attrs::new().with("elem", to);
+            let m = module(&[Type::new(from, vec![sym("n")])], |b, p| Ok(vec![b.op(Op::Cast, p, cast)?]));
+            let inputs = [37, 1].map(|n| {
+                let t = rng.tensor(from, &[n]);
+                let v = t.to_reals().unwrap();
+                vec![if to.is_unsigned_int() { tensor_of(from, &[n], &v.iter().map(|x| x.abs()).collect::<Vec<_>>()) } else { t }]
+            });
+            Case { module: m, inputs: inputs.into(), tolerance: Tolerance::Exact, what: format!("cast of {from} to {to}") }
+        })
+        .collect()
+}
+
+fn sweep(cases: Vec<Case>) {
+    let mut missing = Vec::new();
+    for c in cases {
+        match plan(&c.module, "f") {
+            Err(CompileError::Unsupported(_)) => missing.push(c.what),
+            _ => check(&c.module, &c.inputs, c.tolerance, &c.what),
         }
     }
     assert!(missing.is_empty(), "no code for: {}", missing.join(", "));
@@ -95,29 +128,17 @@ fn sweep(filter: impl Fn(&OpDef) -> bool) {
 
 #[test]
 fn one_operand() {
-    sweep(|d| d.operands.0 == 1);
+    sweep(ops(|d| d.operands.0 == 1));
 }
 
 #[test]
 fn several_operands() {
-    sweep(|d| d.operands.0 > 1);
+    sweep(ops(|d| d.operands.0 > 1));
 }
 
 #[test]
-fn casts() {
-    let mut rng = Rng(5);
-    for &from in ELEMS {
-        for &to in ELEMS {
-            let m =
-                module(&[Type::new(from, vec![sym("n")])], |b, p| Ok(vec![b.op(Op::Cast, p, Attrs::new().with("elem", to))?]));
-            let cases = [37, 1].map(|n| {
-                let t = rng.tensor(from, &[n]);
-                let v = t.to_reals().unwrap();
-                vec![if to.is_unsigned_int() { tensor_of(from, &[n], &v.iter().map(|x| x.abs()).collect::<Vec<_>>()) } else { t }]
-            });
-            check(&m, &cases, Tolerance::Exact, &format!("cast of {from} to {to}"));
-        }
-    }
+fn casts_of_every_type() {
+    sweep(casts());
 }
 
 #[test]

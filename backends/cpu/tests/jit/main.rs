@@ -3,6 +3,10 @@
 mod complex;
 mod control;
 mod elementwise;
+mod emulated;
+#[path = "../../../../tests/integration/emulator.rs"]
+mod emulator;
+mod machines;
 mod networks;
 mod object;
 mod state;

@@ -7,13 +7,13 @@ use graphc_engine::{Call, Compute, Instance, Model, Options};
 use graphc_ir::interp::Interp;
 use graphc_ir::op::Tolerance;
 use graphc_ir::{Attrs, Elem, Module, Op, Tensor, Type};
+use graphc_passes::plan::Plan;
 
 /// Number of f32 in TensorFlow's `DataType`.
 const F32: usize = 1;
 
-/// The function `f` of a module as a model, its weights in the object or in a file.
-fn source(m: &Module) -> ModelSource {
-    let plan = plan(m, "f").unwrap();
+/// A plan as a function called `name`.
+fn function(name: String, plan: Plan) -> FunctionSource {
     let port =
         |name: &str, ty: &Type| PortSource { name: name.to_owned(), elem: ty.elem, number: F32, shape: Some(ty.shape.clone()) };
     let inputs: Vec<PortSource> = plan.inputs.iter().map(|p| port(&p.name, &p.ty)).collect();
@@ -28,8 +28,18 @@ fn source(m: &Module) -> ModelSource {
         assigns: Vec::new(),
         zero_status: Vec::new(),
     };
-    let function = FunctionSource { name: "f".to_owned(), inputs, outputs, variants: vec![variant] };
-    ModelSource { name: "net".to_owned(), functions: vec![function], initialise: None, variables: Vec::new() }
+    FunctionSource { name, inputs, outputs, variants: vec![variant] }
+}
+
+/// The functions `f` of modules as a model `net` of functions `f0`, `f1`, ….
+pub fn source<'a>(modules: impl IntoIterator<Item = &'a Module>) -> ModelSource {
+    let functions = modules.into_iter().enumerate().map(|(k, m)| function(format!("f{k}"), plan(m, "f").unwrap())).collect();
+    ModelSource { name: "net".to_owned(), functions, initialise: None, variables: Vec::new() }
+}
+
+/// How an object for `machine` is made, with its weights in it.
+pub fn options(machine: Machine) -> ObjectOptions {
+    ObjectOptions { machine, place: WeightsPlace::Embedded, program: false, emit: EmitOptions::default() }
 }
 
 #[test]
@@ -45,10 +55,9 @@ fn objects_run_where_they_are_placed() {
         Ok(vec![b.un(Op::Softmax, y)?])
     });
     for place in [WeightsPlace::Embedded, WeightsPlace::File] {
-        let options =
-            ObjectOptions { machine: Machine::here(Cpu::Baseline).unwrap(), place, program: false, emit: EmitOptions::default() };
+        let options = ObjectOptions { place, ..options(Machine::here(Cpu::Baseline).unwrap()) };
         let compiled = || {
-            let mut o = compile_object(source(&m), &options).unwrap();
+            let mut o = compile_object(source([&m]), &options).unwrap();
             (o.weights.take(), o.write().unwrap())
         };
         let (weights, object) = compiled();
