@@ -31,7 +31,7 @@ pub(crate) fn shape_operand(call: &Call, k: usize) -> Result<Vec<usize>> {
 }
 
 /// The number that a C++ cast of a double to an integer gives: the least one for what does not fit.
-fn cast(v: f64, low: i64, high: i64) -> i64 {
+pub(crate) fn cast(v: f64, low: i64, high: i64) -> i64 {
     if v.is_nan() || v < low as f64 || v >= high as f64 + 1.0 { low } else { v as i64 }
 }
 

@@ -5,6 +5,11 @@ mod convert;
 mod fake;
 mod ranges;
 mod round_trip;
+mod uniform;
+mod uniform_conv;
+mod uniform_product;
+#[cfg(test)]
+mod uniform_tests;
 
 use crate::Table;
 
@@ -37,4 +42,13 @@ pub(crate) static TABLE: Table = &[
     ("QuantizeDownAndShrinkRange", convert::shrink_range),
     ("Requantize", convert::requantize),
     ("RequantizationRange", convert::requantization_range),
+    ("UniformQuantize", uniform::quantize),
+    ("UniformDequantize", uniform::dequantize),
+    ("UniformRequantize", uniform::requantize),
+    ("UniformQuantizedAdd", uniform::add),
+    ("UniformQuantizedClipByValue", uniform::clip),
+    ("UniformQuantizedDot", uniform_product::dot),
+    ("UniformQuantizedDotHybrid", uniform_product::dot_hybrid),
+    ("UniformQuantizedConvolution", uniform_conv::convolution),
+    ("UniformQuantizedConvolutionHybrid", uniform_conv::convolution_hybrid),
 ];
