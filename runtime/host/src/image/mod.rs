@@ -7,7 +7,7 @@ mod crop;
 mod files;
 mod jpeg;
 mod patches;
-mod resize;
+pub(crate) mod resize;
 mod scale;
 mod suppress;
 
@@ -90,7 +90,7 @@ fn shape_of(call: &Call, k: usize) -> Result<[usize; 4], HostError> {
 }
 
 /// Height and width, the two elements of operand `k`, both positive.
-fn size_operand(call: &Call, k: usize) -> Result<[usize; 2], HostError> {
+pub(crate) fn size_operand(call: &Call, k: usize) -> Result<[usize; 2], HostError> {
     let t = call.tensor(k)?;
     let sizes = call.ints(k)?;
     match (t.rank(), &*sizes) {

@@ -9,13 +9,13 @@ use graphc_ir::{Elem, Scalar, Tensor};
 
 /// How places of the result map to places of the image.
 #[derive(Clone, Copy)]
-struct Mapping {
+pub(crate) struct Mapping {
     align: bool,
     centres: bool,
 }
 
 impl Mapping {
-    fn of(call: &Call) -> Mapping {
+    pub fn of(call: &Call) -> Mapping {
         Mapping {
             align: call.attrs.bool("align_corners").unwrap_or(false),
             centres: call.attrs.bool("half_pixel_centers").unwrap_or(false),
@@ -101,7 +101,7 @@ pub(super) fn nearest_grad(call: &Call) -> Result {
 }
 
 /// What a place of the result is interpolated from, along one dimension: the places around it, and the share of the latter.
-fn neighbours(mapping: Mapping, from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+pub(crate) fn neighbours(mapping: Mapping, from: usize, to: usize) -> Vec<(usize, usize, f32)> {
     let scale = mapping.scale(from, to);
     (0..to)
         .map(|x| {

@@ -3,7 +3,9 @@
 mod arithmetic;
 mod convert;
 mod fake;
+mod normalise;
 mod ranges;
+mod resize;
 mod round_trip;
 mod uniform;
 mod uniform_conv;
@@ -37,6 +39,9 @@ pub(crate) static TABLE: Table = &[
     ("QuantizedReluX", arithmetic::relu_x),
     ("QuantizedReshape", arithmetic::reshape),
     ("QuantizedConcat", arithmetic::concat),
+    ("QuantizedBatchNormWithGlobalNormalization", normalise::batch),
+    ("QuantizedInstanceNorm", normalise::instance),
+    ("QuantizedResizeBilinear", resize::bilinear),
     ("QuantizeV2", convert::quantize),
     ("Dequantize", convert::dequantize),
     ("QuantizeDownAndShrinkRange", convert::shrink_range),
