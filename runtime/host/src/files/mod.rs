@@ -14,6 +14,7 @@ use crate::Table;
 
 pub(crate) static TABLE: Table = &[
     ("ReadFile", ops::read_file),
+    ("ImmutableConst", ops::immutable_const),
     ("WriteFile", ops::write_file),
     ("MatchingFiles", ops::matching_files),
     ("SaveV2", save::save_v2),

@@ -3,8 +3,9 @@
 use super::matching;
 use crate::Result;
 use crate::call::{Call, strings_of};
-use crate::error::{HostError, failed_precondition, invalid, not_found};
-use graphc_ir::TfStatus;
+use crate::error::{HostError, failed_precondition, internal, invalid, not_found, unimplemented};
+use crate::limits::count_of;
+use graphc_ir::{Elem, Tensor, TfStatus};
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 
@@ -45,6 +46,25 @@ pub fn read_file(call: &Call) -> Result {
     Ok(vec![strings_of(&[], vec![read(&path)?.into()])?.into()])
 }
 
+/// `ImmutableConst`: a tensor whose elements are the first bytes of a file.
+pub fn immutable_const(call: &Call) -> Result {
+    let elem = call.attrs.elem("dtype")?;
+    let shape: Option<Vec<usize>> = call.attrs.shape("shape")?.and_then(|s| s.into_iter().collect());
+    let shape = shape.ok_or_else(|| invalid("the shape of a constant must be known"))?;
+    let path = call.readable(&call.attrs.bytes("memory_region_name")?)?;
+    if elem == Elem::Str {
+        return Err(unimplemented("a file of strings is no constant"));
+    }
+    let size = count_of(elem, &shape)? * elem.size();
+    let mut bytes = read(&path)?;
+    if bytes.len() < size {
+        return Err(internal(format!("{} has {} bytes, fewer than the {size} of the constant", path.display(), bytes.len())));
+    }
+    bytes.truncate(size);
+    let t = Tensor::from_bytes(elem, shape, bytes).ok_or_else(|| invalid(format!("elements of type {elem} have no bytes")))?;
+    Ok(vec![t.into()])
+}
+
 /// `WriteFile`.
 pub fn write_file(call: &Call) -> Result {
     let path = call.writable(scalar(call, 0, "the filename")?)?;
@@ -68,8 +88,30 @@ pub fn matching_files(call: &Call) -> Result {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{Bench, text};
-    use crate::{Grant, TfStatus};
+    use crate::testing::{Bench, run, text, v};
+    use crate::{Attr, Grant, TfStatus};
+    use graphc_ir::{Elem, Tensor};
+
+    #[test]
+    fn constants_come_from_files_and_attributes() {
+        let folder = std::env::temp_dir().join(format!("graphc-constants-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("numbers");
+        std::fs::write(&file, [1, 0, 2, 0, 3]).unwrap();
+        let name = file.to_str().unwrap().as_bytes().to_vec();
+        let constant = |elem: Elem, n: usize| {
+            let shape = Attr::Shape(Some(vec![Some(n)]));
+            let attrs = [("dtype", Attr::Elem(elem)), ("shape", shape), ("memory_region_name", Attr::Str(name.clone()))];
+            Bench::with(&[Grant::reading(&folder)]).run("ImmutableConst", &attrs, &[])
+        };
+        assert_eq!(v::<i16>(&constant(Elem::I16, 2).unwrap()[0]), [1, 2]);
+        assert_eq!(constant(Elem::I16, 3).unwrap_err().status, TfStatus::Internal);
+        assert_eq!(constant(Elem::Str, 1).unwrap_err().status, TfStatus::Unimplemented);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(constant(Elem::I16, 2).unwrap_err().status, TfStatus::NotFound);
+        let out = run("HostConst", &[("value", Attr::Tensor(Tensor::scalar(7i32)))], &[]).unwrap();
+        assert_eq!(v::<i32>(&out[0]), [7]);
+    }
 
     #[test]
     fn files_below_assets_are_written_only_where_that_is_granted() {
