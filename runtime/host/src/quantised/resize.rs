@@ -24,7 +24,8 @@ pub(super) fn bilinear(call: &Call) -> Result {
         return Err(invalid(format!("images of shape {:?} have no pixels", images.shape())));
     }
     let shape = [batches, to_height, to_width, channels];
-    checked_count(&shape, images.elem().size())?;
+    // Sizes without a batch are not bounded by the number of results.
+    checked_count(&[batches.max(1), to_height, to_width, channels], images.elem().size())?;
     let done = |t: Tensor| {
         let [low, high] = range;
         Ok(vec![t.into(), low.into(), high.into()])
@@ -116,6 +117,7 @@ mod tests {
         ];
         assert_eq!(numbers(&out[0])[..12], expected);
         assert!(resize(images(), [0, 3], &[]).is_err());
+        assert!(resize(of(Elem::QU8, &[0, 2, 2, 1], &[]), [i32::MAX; 2], &[]).is_err());
         assert!(resize(of(Elem::QU8, &[1, 1], &[1]), [1, 3], &[]).is_err());
     }
 
