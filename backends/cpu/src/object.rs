@@ -15,6 +15,7 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, default
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use graphc_abi::{ALIGN, model as raw};
 use graphc_ir::{Dim, Elem, Tensor, TfStatus};
+use graphc_kernels::tier::Tier;
 use graphc_passes::plan::Plan;
 use std::collections::HashMap;
 use tables::{Address, Tables, WORD, words};
@@ -151,6 +152,7 @@ pub fn compile_object(source: ModelSource, options: &ObjectOptions) -> Result<Ob
     let mut writer = Writer {
         module: ObjectModule::new(builder),
         prefix: identifier(&source.name),
+        least_tier: machine.least_tier(),
         place,
         file: Vec::new(),
         packed: HashMap::new(),
@@ -178,6 +180,7 @@ pub fn compile_object(source: ModelSource, options: &ObjectOptions) -> Result<Ob
 struct Writer {
     module: ObjectModule,
     prefix: String,
+    least_tier: Tier,
     place: WeightsPlace,
     /// The file of weights.
     file: Vec<u8>,
@@ -207,6 +210,7 @@ impl Writer {
         let root = t.reserve(words::<raw::Model>());
         t.number(field!(root, Model.version), raw::MODEL_VERSION as i64);
         t.text(field!(root, Model.name), &name);
+        t.number(field!(root, Model.least_tier), self.least_tier as i64);
         let items = t.list::<raw::Function>(field!(root, Model.functions), functions.len());
         for (f, at) in functions.into_iter().zip(items) {
             self.function(f, at, t)?;

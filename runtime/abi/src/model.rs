@@ -44,6 +44,8 @@ pub struct Model {
     /// [`MODEL_VERSION`].
     pub version: usize,
     pub name: *const c_char,
+    /// Number of the kernel library's tier that a processor must have to run the code.
+    pub least_tier: usize,
     pub functions: List<Function>,
     /// Runs once, without inputs and outputs, when an instance is made; may be null.
     pub initialise: *const Function,

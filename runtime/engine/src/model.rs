@@ -1,8 +1,9 @@
 //! A compiled model's tables, as safe values.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use core::ffi::{CStr, c_char};
 use graphc_abi::model as raw;
+use graphc_kernels::tier::Tier;
 
 /// A model that was compiled ahead of time.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,15 @@ impl Model {
         // SAFETY: by this function's contract.
         let model: Option<&'static raw::Model> = unsafe { model.as_ref() };
         match model {
-            Some(m) if m.version == raw::MODEL_VERSION => Ok(Model(m)),
+            Some(m) if m.version == raw::MODEL_VERSION => match Tier::ALL.iter().find(|(_, t)| *t as usize == m.least_tier) {
+                Some((_, tier)) if tier.is_here() => Ok(Model(m)),
+                tier => {
+                    let needs = tier.map_or("others than are known", |(name, _)| name);
+                    let message =
+                        alloc::format!("the model was compiled for processors with more instructions than this one ({needs})");
+                    Err(Error::new(ErrorKind::FailedPrecondition, message))
+                }
+            },
             Some(m) => Err(Error::invalid(alloc::format!(
                 "the model was compiled for version {} of graphc's objects, this runtime has version {}; compile it again",
                 m.version,
