@@ -1,10 +1,8 @@
 //! Compiles models in build scripts.
 //!
 //! ```no_run
-//! // build.rs
-//! fn main() {
-//!     graphc_build::Model::new("models/mlp").compile("mlp");
-//! }
+//! // In the main function of build.rs:
+//! graphc_build::Model::new("models/mlp").compile("mlp");
 //! ```
 //!
 //! The program then says `graphc_model::include_model!(mlp)`. Models are compiled by the command `graphc`, which is found in the path or
