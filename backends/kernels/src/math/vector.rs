@@ -2,7 +2,7 @@
 //!
 //! A value of a vector type is the proof that the processor has its instructions: the first one comes from an `unsafe` constructor
 //! (`set`, `load`), all that is derived from it is safe. Bodies are `#[inline(always)]` and generic over [`Vector`];
-//! [`crate::tier::by_tier`] wraps them into functions with the tier's target features.
+//! `by_tier!` wraps them into functions with the tier's target features.
 
 use core::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Sub};
 
