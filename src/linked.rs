@@ -23,14 +23,15 @@ pub struct Linked {
 }
 
 impl Linked {
-    /// Compiles functions to an object, each for all that its signature leaves open or where it must know more for these feeds.
+    /// Compiles functions to an object, each for all that its signature leaves open and where it must know more for each of these feeds.
     ///
     /// # Errors
     /// If a graph cannot be compiled as a whole.
-    pub fn new(functions: &[(&Callable, &[Tensor])]) -> Result<Linked, Error> {
+    pub fn new(functions: &[(&Callable, Vec<&[Tensor]>)]) -> Result<Linked, Error> {
         let mut builder = Builder::new(NAME);
         for (k, (callable, feeds)) in functions.iter().enumerate() {
-            builder.function(&format!("f{k}"), callable, &[views(feeds)])?;
+            let examples: Vec<Vec<View>> = feeds.iter().map(|f| views(f)).collect();
+            builder.function(&format!("f{k}"), callable, &examples)?;
         }
         let object = builder.compile(Machine::here(Cpu::Baseline).map_err(failed)?, WeightsPlace::Embedded, false)?;
         // SAFETY: made just now.
@@ -56,7 +57,7 @@ impl Linked {
 /// # Errors
 /// As [`Linked::new`] and [`Linked::run`].
 pub fn run(callable: &Callable, feeds: &[Tensor]) -> Result<Vec<Tensor>, Error> {
-    Linked::new(&[(callable, feeds)])?.run(0, callable, feeds)
+    Linked::new(&[(callable, vec![feeds])])?.run(0, callable, feeds)
 }
 
 fn views(tensors: &[Tensor]) -> Vec<View<'_>> {

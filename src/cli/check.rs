@@ -90,8 +90,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let linked = match args.backend {
         Backend::Object => {
             // All functions in one object, so that they share their variables.
-            let first = |at| all.iter().find(|(_, _, k, _)| *k == at).map_or(&[][..], |(.., inputs)| inputs.as_slice());
-            let functions: Vec<_> = callables.iter().enumerate().map(|(at, (_, c))| (c, first(at))).collect();
+            let feeds = |at| all.iter().filter(|(_, _, k, _)| *k == at).map(|(.., inputs)| inputs.as_slice()).collect();
+            let functions: Vec<_> = callables.iter().enumerate().map(|(at, (_, c))| (c, feeds(at))).collect();
             Some(Linked::new(&functions)?)
         }
         _ => None,

@@ -97,7 +97,7 @@ impl<'i> Call<'i> {
     pub unsafe fn set_input(&mut self, index: usize, data: *const u8, dims: &[i64]) -> Result<(), Error> {
         let port = self.function.inputs().nth(index).ok_or_else(|| self.no_port("input", index, self.inputs.len()))?;
         if dims.iter().any(|&d| d < 0) || !port.takes(dims) {
-            return Err(Error::invalid(misfit(port, dims)));
+            return Err(Error::invalid(misfit_of(port, dims)));
         }
         let Some(input) = self.inputs.get_mut(index) else { return Err(Error::invalid("no such input")) };
         if !input.set || input.dims != dims {
@@ -151,25 +151,34 @@ impl<'i> Call<'i> {
         if let Some((port, _)) = self.function.inputs().zip(&self.inputs).find(|(_, i)| !i.set) {
             return Err(Error::new(ErrorKind::FailedPrecondition, format!("input {:?} is not set", port.name())));
         }
-        let mut misfits = None;
+        let mut misfit = None;
         for variant in self.function.variants() {
             match self.fit(variant)? {
                 Ok(()) => {
                     self.sized = Some(variant);
                     return Ok(());
                 }
-                Err(input) => misfits = misfits.or(Some(input)),
+                Err(why) => misfit = misfit.or(Some(why)),
             }
         }
-        let input = misfits.unwrap_or(0);
-        let port = self.function.inputs().nth(input);
-        let dims = self.inputs.get(input).map_or(&[][..], |i| &i.dims);
-        let why = port.map_or_else(String::new, |p| misfit(p, dims));
+        let why = misfit.map_or_else(String::new, |m| self.why(m));
         Err(Error::invalid(format!("{:?} was not compiled for these inputs: {why}", self.function.name())))
     }
 
+    fn why(&self, misfit: Misfit) -> String {
+        let name = |input| self.function.inputs().nth(input).map_or("", Port::name);
+        match misfit {
+            Misfit::Dims(input) => {
+                let port = self.function.inputs().nth(input);
+                let dims = self.inputs.get(input).map_or(&[][..], |i| &i.dims);
+                port.map_or_else(String::new, |p| misfit_of(p, dims))
+            }
+            Misfit::Value(input) => format!("the value of input {:?} was compiled in, and is another one", name(input)),
+        }
+    }
+
     /// Sizes for a variant, or the input that it does not take.
-    fn fit(&mut self, variant: &'static Variant) -> Result<Result<(), usize>, Error> {
+    fn fit(&mut self, variant: &'static Variant) -> Result<Result<(), Misfit>, Error> {
         // SAFETY: tables that a compiler wrote.
         let (feeds, ranks, output_ranks) =
             unsafe { (variant.feeds.as_slice(), variant.feed_ranks.as_slice(), variant.output_ranks.as_slice()) };
@@ -182,14 +191,14 @@ impl<'i> Call<'i> {
                     && (b.bytes.count == 0 || core::slice::from_raw_parts(input.data, b.bytes.count) == b.bytes.as_slice())
             };
             if !same {
-                return Ok(Err(b.input));
+                return Ok(Err(Misfit::Value(b.input)));
             }
         }
         self.addresses.dims.clear();
         for (&feed, &rank) in feeds.iter().zip(ranks) {
             let input = self.inputs.get(feed).ok_or_else(broken)?;
             if input.dims.len() != rank {
-                return Ok(Err(feed));
+                return Ok(Err(Misfit::Dims(feed)));
             }
             self.addresses.dims.push(input.dims.as_ptr());
         }
@@ -201,7 +210,7 @@ impl<'i> Call<'i> {
         let at = unsafe { (variant.bind)(self.addresses.dims.as_ptr(), self.symbols.as_mut_ptr(), self.sizes.as_mut_ptr()) };
         if at != 0 {
             let feed = usize::try_from(at - 1).ok().and_then(|k| feeds.get(k)).copied();
-            return Ok(Err(feed.unwrap_or(0)));
+            return Ok(Err(Misfit::Dims(feed.unwrap_or(0))));
         }
         let mut extents = self.sizes.iter().skip(1);
         for ((output, port), &rank) in self.outputs.iter_mut().zip(self.function.outputs()).zip(output_ranks) {
@@ -345,13 +354,21 @@ impl<'i> Call<'i> {
     }
 }
 
+/// The input that code does not take.
+enum Misfit {
+    /// For its extents.
+    Dims(usize),
+    /// For its value.
+    Value(usize),
+}
+
 fn baked(variant: &'static Variant) -> &'static [graphc_abi::model::Baked] {
     // SAFETY: a table that a compiler wrote.
     unsafe { variant.baked.as_slice() }
 }
 
 /// Why a tensor of these extents is not this input.
-fn misfit(port: Port, dims: &[i64]) -> String {
+fn misfit_of(port: Port, dims: &[i64]) -> String {
     let own = port.dims().map_or_else(
         || vec![String::from("...")],
         |own| own.iter().map(|&d| if d < 0 { String::from("?") } else { format!("{d}") }).collect(),
