@@ -109,7 +109,7 @@ fn commands_that_show_a_model_succeed() {
             assert!(ended.code == Some(0) && ended.err.is_empty(), "{args:?}: {ended:?}");
         }
         let header = std::fs::read_to_string(path("m.h")).unwrap();
-        assert!(header.contains("_io"), "{header}");
+        assert!(header.contains("extern const graphc_model m_model;"), "{header}");
         // The same plan gives the same object.
         let first = std::fs::read(&object).unwrap();
         assert_eq!(graphc(&["compile", &m, "-o", &object]).code, Some(0));
