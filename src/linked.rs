@@ -30,7 +30,7 @@ impl Linked {
     pub fn new(functions: &[(&Callable, Vec<&[Tensor]>)]) -> Result<Linked, Error> {
         let mut builder = Builder::new(NAME);
         for (k, (callable, feeds)) in functions.iter().enumerate() {
-            let examples: Vec<Vec<View>> = feeds.iter().map(|f| views(f)).collect();
+            let examples: Vec<Vec<View>> = feeds.iter().map(|f| callable.views(f)).collect::<Result<_, _>>()?;
             builder.function(&format!("f{k}"), callable, &examples)?;
         }
         let object = builder.compile(Machine::here(Cpu::Baseline).map_err(failed)?, WeightsPlace::Embedded, false)?;
@@ -48,7 +48,7 @@ impl Linked {
     /// # Errors
     /// As [`Callable::run`].
     pub fn run(&self, function: usize, callable: &Callable, feeds: &[Tensor]) -> Result<Vec<Tensor>, Error> {
-        call(&self.instance, function, callable.outputs(), &views(feeds))
+        call(&self.instance, function, callable.outputs(), &callable.views(feeds)?)
     }
 }
 
@@ -58,10 +58,6 @@ impl Linked {
 /// As [`Linked::new`] and [`Linked::run`].
 pub fn run(callable: &Callable, feeds: &[Tensor]) -> Result<Vec<Tensor>, Error> {
     Linked::new(&[(callable, vec![feeds])])?.run(0, callable, feeds)
-}
-
-fn views(tensors: &[Tensor]) -> Vec<View<'_>> {
-    tensors.iter().filter_map(|t| View::try_from(t).ok()).collect()
 }
 
 /// Runs function number `function` of an instance on these feeds; the outputs that are asked for come first.

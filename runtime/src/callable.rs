@@ -387,7 +387,11 @@ impl Callable {
         self.run(&self.views(feeds)?)
     }
 
-    fn views<'a>(&self, feeds: &'a [Tensor]) -> Result<Vec<View<'a>>> {
+    /// Views of tensors that are fed.
+    ///
+    /// # Errors
+    /// If one has no memory form.
+    pub fn views<'a>(&self, feeds: &'a [Tensor]) -> Result<Vec<View<'a>>> {
         let names = self.inputs.iter().map(|p| p.name.clone()).chain(std::iter::repeat(String::new()));
         let view = |(t, name): (&'a Tensor, String)| {
             View::try_from(t).map_err(|()| Error::Unsupported(format!("input {name:?}: elements of type {}", t.elem())))

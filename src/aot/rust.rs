@@ -1,6 +1,6 @@
 //! The Rust module of a model, for programs that link its object.
 
-use graphc_cpu::header::identifier;
+use graphc_cpu::header::{Names, identifier};
 use graphc_cpu::object::{FunctionSource, ModelSource, PortSource, symbol};
 use graphc_ir::{Dim, Elem};
 use std::fmt::{self, Write};
@@ -21,24 +21,13 @@ pub fn module(source: &ModelSource) -> String {
     out
 }
 
-/// Names, each once.
-struct Names(Vec<String>);
-
-impl Names {
-    fn take(&mut self, name: &str) -> String {
-        let mut base = identifier(name).trim_end_matches('_').to_owned();
-        if base.is_empty() || KEYWORDS.contains(&base.as_str()) {
-            base.push('_');
-        }
-        let mut s = base.clone();
-        let mut k = 2;
-        while self.0.contains(&s) {
-            s = format!("{base}_{k}");
-            k += 1;
-        }
-        self.0.push(s.clone());
-        s
+/// `name` as an identifier of Rust that is not taken yet.
+fn take(names: &mut Names, name: &str) -> String {
+    let mut base = identifier(name).trim_end_matches('_').to_owned();
+    if base.is_empty() || KEYWORDS.contains(&base.as_str()) {
+        base.push('_');
     }
+    names.take_base(base)
 }
 
 /// `serving_default` as `ServingDefault`.
@@ -72,8 +61,8 @@ fn write(out: &mut String, source: &ModelSource) -> fmt::Result {
     let mut types = Names(["Model", "AnyInput", "AnyOutput", "Error", "Input", "Options", "Output"].map(str::to_owned).to_vec());
     let mut functions = Vec::new();
     for (k, f) in source.functions.iter().enumerate() {
-        let (method, ty) = (methods.take(&f.name), types.take(&camel(&identifier(&f.name))));
-        let outputs = types.take(&format!("{ty}Outputs"));
+        let (method, ty) = (take(&mut methods, &f.name), take(&mut types, &camel(&identifier(&f.name))));
+        let outputs = take(&mut types, &format!("{ty}Outputs"));
         writeln!(out, "\n        /// The function {:?}.\n        pub fn {method}(&self) -> Result<{ty}<'_>, Error> {{", f.name)?;
         writeln!(out, "            self.0.function({k}).map({ty})\n        }}")?;
         functions.push((f, ty, outputs));
@@ -87,7 +76,7 @@ fn write(out: &mut String, source: &ModelSource) -> fmt::Result {
 
 fn function(out: &mut String, f: &FunctionSource, ty: &str, outputs: &str) -> fmt::Result {
     let mut names = Names(Vec::new());
-    let results: Vec<(String, &PortSource)> = f.outputs.iter().map(|p| (names.take(&p.name), p)).collect();
+    let results: Vec<(String, &PortSource)> = f.outputs.iter().map(|p| (take(&mut names, &p.name), p)).collect();
     writeln!(out, "\n    /// What a run of {:?} gives.\n    pub struct {outputs}<'c> {{", f.name)?;
     if results.is_empty() {
         writeln!(out, "        _call: std::marker::PhantomData<&'c ()>,")?;
@@ -98,7 +87,7 @@ fn function(out: &mut String, f: &FunctionSource, ty: &str, outputs: &str) -> fm
     writeln!(out, "    }}\n\n    /// The function {:?}, with memory that is kept from run to run.", f.name)?;
     writeln!(out, "    pub struct {ty}<'m>(graphc_model::Function<'m>);\n\n    impl {ty}<'_> {{")?;
     let mut names = Names(vec!["self".to_owned()]);
-    let params: Vec<(String, &PortSource)> = f.inputs.iter().map(|p| (names.take(&p.name), p)).collect();
+    let params: Vec<(String, &PortSource)> = f.inputs.iter().map(|p| (take(&mut names, &p.name), p)).collect();
     writeln!(out, "        /// Runs the function.\n        ///")?;
     for (name, p) in &params {
         writeln!(out, "        /// `{name}`: {}", shape(p))?;
@@ -160,7 +149,7 @@ mod tests {
     #[test]
     fn names_are_identifiers_of_rust() {
         let mut n = Names(Vec::new());
-        assert_eq!([n.take("match"), n.take("x:0"), n.take("x:0")], ["match_", "x_0", "x_0_2"]);
+        assert_eq!([take(&mut n, "match"), take(&mut n, "x:0"), take(&mut n, "x:0")], ["match_", "x_0", "x_0_2"]);
         assert_eq!(camel("serving_default"), "ServingDefault");
     }
 }

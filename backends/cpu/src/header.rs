@@ -168,12 +168,17 @@ fn c_type(e: Elem) -> &'static str {
     }
 }
 
-/// Names of struct members, each once.
-struct Names(Vec<String>);
+/// Names that are taken in some scope of generated text.
+pub struct Names(pub Vec<String>);
 
 impl Names {
-    fn take(&mut self, name: &str) -> String {
-        let base = identifier(name);
+    /// `name` as a C identifier that is not taken yet.
+    pub fn take(&mut self, name: &str) -> String {
+        self.take_base(identifier(name))
+    }
+
+    /// `base`, with a number behind it if it is taken.
+    pub fn take_base(&mut self, base: String) -> String {
         let mut s = base.clone();
         let mut k = 2;
         while self.0.contains(&s) {

@@ -257,7 +257,7 @@ impl Writer {
         let VariantSource { mut plan, feeds, baked, variables, reads, assigns, zero_status } = v;
         let layout = Weights::of(&plan);
         // Weights as they are stored, and what is done to have them as the code wants them.
-        let (stored, placement) = Weights::stored(&plan).unwrap_or_else(|| (layout.clone(), Placement::default()));
+        let (stored, placement) = layout.stored(&plan).unwrap_or_else(|| (layout.clone(), Placement::default()));
         let consts = std::mem::take(&mut plan.consts);
         let entry = define_plan(&mut self.module, &plan, &layout, name, Linkage::Local, &self.opts)?;
         let bind = define_bind(&mut self.module, &plan, &sizes(&plan), &format!("{name}.bind"))?;
@@ -321,12 +321,15 @@ impl Writer {
 
     /// Puts packed weights where they belong, equal ones in one place.
     fn place_weights(&mut self, bytes: Vec<u8>, name: &str) -> Result<Placed, CompileError> {
-        if let Some(&placed) = self.packed.get(&bytes) {
+        // Looking for equal ones costs a copy: only small weights are looked for.
+        const MOST_COMPARED: usize = 64 << 20;
+        let key = (bytes.len() <= MOST_COMPARED).then(|| bytes.clone());
+        if let Some(&placed) = key.as_ref().and_then(|k| self.packed.get(k)) {
             return Ok(placed);
         }
         self.report.weights += bytes.len() - graphc_abi::TAIL_BYTES;
         let placed = match self.place {
-            WeightsPlace::Embedded => Placed::Object(self.data(name, bytes.clone())?),
+            WeightsPlace::Embedded => Placed::Object(self.data(name, bytes)?),
             WeightsPlace::File => {
                 let at = self.file.len().max(1).next_multiple_of(raw::WEIGHTS_START);
                 self.file.resize(at, 0);
@@ -334,10 +337,8 @@ impl Writer {
                 Placed::File(at)
             }
         };
-        // Looking for equal ones costs a copy: only small weights are looked for.
-        const MOST_COMPARED: usize = 64 << 20;
-        if bytes.len() <= MOST_COMPARED {
-            self.packed.insert(bytes, placed);
+        if let Some(key) = key {
+            self.packed.insert(key, placed);
         }
         Ok(placed)
     }

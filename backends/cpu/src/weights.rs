@@ -66,11 +66,11 @@ impl Weights {
         apart.map_or(self.offsets[c.index()] as i64, |(_, distance)| *distance)
     }
 
-    /// Lays out the constants of `plan` for an object, where filters of Winograd convolutions stay as they are, and says how
-    /// [`Weights::of`] the plan are made of that; `None` if there is no such filter.
-    pub fn stored(plan: &Plan) -> Option<(Weights, Placement)> {
+    /// Lays out the constants of `plan`, which this is the layout of, for an object: filters of Winograd convolutions stay as they are.
+    /// With it comes how this layout is made of that; `None` if there is no such filter.
+    pub fn stored(&self, plan: &Plan) -> Option<(Weights, Placement)> {
         let (mut w, mut placement) = (Weights { raw_filters: true, ..Weights::default() }, Placement::default());
-        for (c, &to) in plan.consts.iter().zip(&Weights::of(plan).offsets) {
+        for (c, &to) in plan.consts.iter().zip(&self.offsets) {
             let from = w.bytes;
             w.offsets.push(from);
             match c.layout {
