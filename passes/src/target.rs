@@ -15,4 +15,9 @@ pub trait Target {
     fn has_bf16_dots(&self) -> bool {
         false
     }
+
+    /// Whether products of 8-bit integers are faster than those of f32.
+    fn has_int8_dots(&self) -> bool {
+        false
+    }
 }

@@ -20,4 +20,8 @@ impl Target for CpuTarget {
     fn has_bf16_dots(&self) -> bool {
         tier::has_bf16_dots()
     }
+
+    fn has_int8_dots(&self) -> bool {
+        tier::has_int8_dots()
+    }
 }

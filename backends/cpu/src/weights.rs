@@ -154,7 +154,8 @@ impl Weights {
             };
             let wanted = match layout {
                 ConstLayout::Plain => tensor.elem(),
-                ConstLayout::Pairs { .. } => Elem::BF16,
+                ConstLayout::Words { .. } if tensor.elem() == Elem::I8 => Elem::I8,
+                ConstLayout::Words { .. } => Elem::BF16,
                 _ => Elem::F32,
             };
             if tensor.elem() != wanted {
@@ -168,10 +169,11 @@ impl Weights {
                         jobs.push(Job { at: at + from, bytes: len, tensor: tensor.clone(), kind: JobKind::Copy { from } });
                     }
                 }
-                ConstLayout::Panels { count, k, n, width, strides } | ConstLayout::Pairs { count, k, n, width, strides } => {
+                ConstLayout::Panels { count, k, n, width, strides } | ConstLayout::Words { count, k, n, width, strides } => {
                     let panels = pack::panels(n, width);
                     let panel = match wanted {
                         Elem::BF16 => k.next_multiple_of(2) * width * size_of::<u16>(),
+                        Elem::I8 => k.next_multiple_of(4) * width,
                         _ => k * width * size_of::<f32>(),
                     };
                     if panel == 0 || panels == 0 || count == 0 {
@@ -337,8 +339,11 @@ fn tables(plan: &Plan) -> Vec<usize> {
 fn packed_bytes(tensor: &Tensor, layout: &ConstLayout) -> usize {
     let floats = match *layout {
         ConstLayout::Plain => return tensor.bytes_len(),
-        ConstLayout::Pairs { count, k, n, width, .. } => {
-            return count * pack::packed_pairs_len(k, n, width) * size_of::<u16>();
+        ConstLayout::Words { count, k, n, width, .. } if tensor.elem() == Elem::I8 => {
+            return count * pack::packed_words_len::<u8>(k, n, width);
+        }
+        ConstLayout::Words { count, k, n, width, .. } => {
+            return count * pack::packed_words_len::<u16>(k, n, width) * size_of::<u16>();
         }
         ConstLayout::Panels { count, k, n, width, .. } => count * pack::packed_len(k, n, width),
         ConstLayout::WinogradFilter { outputs, input, out, width } => filter::packed_len(outputs, input, out, width),
@@ -373,7 +378,10 @@ impl Job {
         match self.kind {
             JobKind::Copy { from } => dst.copy_from_slice(&src[from..from + dst.len()]),
             JobKind::Panels { from, k, n, strides: [row, col], width, panels } if self.tensor.elem() == Elem::BF16 => {
-                pack::pack_pairs(words_mut(dst), &src[from * size_of::<u16>()..], k, n, row, col, width, panels);
+                pack::pack_words::<u16>(words_mut(dst), &src[from * size_of::<u16>()..], k, n, row, col, width, panels);
+            }
+            JobKind::Panels { from, k, n, strides: [row, col], width, panels } if self.tensor.elem() == Elem::I8 => {
+                pack::pack_words::<u8>(dst, &src[from..], k, n, row, col, width, panels);
             }
             JobKind::Panels { from, k, n, strides: [row, col], width, panels } => {
                 pack::pack_panels(words_mut(dst), &src[from * size_of::<f32>()..], k, n, row, col, width, panels);

@@ -7,15 +7,15 @@ mod common;
 
 use common::Timer;
 use core::ffi::c_void;
-use graphc_abi::args::bf16::*;
 use graphc_abi::args::matrix::*;
 use graphc_abi::{Body, Ctx, ErrorRecord, SCRATCH_BYTES};
 use graphc_kernels::attention::gc_attention_f32;
-use graphc_kernels::conv::forward::{gc_conv2d_bf16, gc_conv2d_f32};
+use graphc_kernels::conv::forward::{gc_conv2d_bf16, gc_conv2d_f32, gc_conv2d_i8};
 use graphc_kernels::conv::winograd::{filter as winograd, gc_winograd_f32};
 use graphc_kernels::depthwise::gc_depthwise_f32;
-use graphc_kernels::matrix::gemm::{gc_gemm_bf16, gc_gemm_f32};
+use graphc_kernels::matrix::gemm::{gc_gemm_bf16, gc_gemm_f32, gc_gemm_i8};
 use graphc_kernels::matrix::matmul::gc_matmul_f32;
+use graphc_kernels::matrix::simd::Numbers;
 use graphc_kernels::pack::{float_bytes, pack_panels, packed_len, panel_width, panels};
 use graphc_kernels::peak::read_bandwidth;
 use graphc_kernels::tier::tier;
@@ -33,9 +33,9 @@ impl Buffer {
         }
         b
     }
-    /// Numbers of bf16, two in the place of one of f32.
-    fn pairs(n: usize) -> Buffer {
-        let mut b = Buffer::new(n.div_ceil(2));
+    /// Words that hold two numbers of bf16, or four integers.
+    fn words(n: usize) -> Buffer {
+        let mut b = Buffer::new(n);
         for x in b.0.as_flattened_mut().as_flattened_mut() {
             *x = f32::from_bits((x.to_bits() >> 16) * 0x1_0001);
         }
@@ -130,38 +130,49 @@ impl Bench {
         self.report(2.0 * (m * n * k) as f64, 4.0 * (n * k) as f64, t);
     }
 
-    /// The bf16 kernel, as a share of the f32 peak.
-    fn gemm_bf16(&mut self, m: usize, n: usize, k: usize, act: i64) {
-        let name = format!("gemm bf16 {m}x{n}x{k} act {act}");
-        let nr = std::env::var("NR").ok().and_then(|v| v.parse().ok()).unwrap_or_else(|| panel_width(Some(m), n, k / 2));
-        let (x, w, bias) = (Buffer::pairs(m * k), Buffer::pairs(2 * packed_len(k / 2, n, nr)), Buffer::new(n));
-        let mut y = Buffer::new(m * n);
-        // SAFETY: all words zero is an argument list of absent operands.
-        let mut args: GemmBf16Args = unsafe { core::mem::zeroed() };
-        (args.x, args.w, args.y, args.bias) = (x.at().cast(), w.at().cast(), y.at_mut().cast(), bias.at());
-        (args.m, args.n, args.k, args.nr, args.act) = (m as i64, n as i64, k as i64, nr as i64, act);
-        args.act_hi = 6.0;
-        let t = self.time(&name, gc_gemm_bf16, &args);
-        self.report(2.0 * (m * n * k) as f64, 2.0 * (n * k) as f64, t);
+    /// The kernels over bf16 and 8-bit integers, as a share of the f32 peak.
+    fn gemm_small(&mut self, m: usize, n: usize, k: usize, act: i64) {
+        for numbers in [Numbers::Bf16, Numbers::I8] {
+            let name = format!("gemm {numbers:?} {m}x{n}x{k} act {act}");
+            let count = numbers.per_word();
+            let nr = std::env::var("NR").ok().and_then(|v| v.parse().ok()).unwrap_or_else(|| panel_width(Some(m), n, k / count));
+            let (x, w, columns) = (Buffer::words(m * k / count), Buffer::words(packed_len(k / count, n, nr)), Buffer::new(n));
+            let mut y = Buffer::new(m * n);
+            // SAFETY: all words zero is an argument list of absent operands.
+            let mut args: GemmArgs = unsafe { core::mem::zeroed() };
+            (args.x, args.w, args.y, args.bias) = (x.at(), w.at(), y.at_mut(), columns.at());
+            (args.m, args.n, args.k, args.nr, args.act) = (m as i64, n as i64, k as i64, nr as i64, act);
+            (args.scale, args.shift, args.y_rate, args.y_hi) = (columns.at(), columns.at().cast(), 1.0, 255.0);
+            args.act_hi = 6.0;
+            let kernel = if numbers == Numbers::I8 { gc_gemm_i8 } else { gc_gemm_bf16 };
+            let t = self.time(&name, kernel, &args);
+            self.report(2.0 * (m * n * k) as f64, 4.0 * (n * k / count) as f64, t);
+        }
     }
 
-    /// The bf16 kernel, as a share of the f32 peak.
-    fn conv_bf16(&mut self, h: usize, c: usize, n: usize, k: usize, stride: usize) {
-        let name = format!("conv bf16 {h}x{h}x{c} -> {n}, {k}x{k}/{stride}");
-        let out = h.div_ceil(stride);
-        let pad = ((out - 1) * stride + k).saturating_sub(h) / 2;
-        let nr = panel_width(Some(out * out), n, k * k * c / 2);
-        let (x, w, bias) = (Buffer::pairs(h * h * c), Buffer::pairs(2 * packed_len(k * k * c / 2, n, nr)), Buffer::new(n));
-        let mut y = Buffer::new(out * out * n);
-        // SAFETY: all words zero is an argument list of absent operands.
-        let mut args: Conv2dBf16Args = unsafe { core::mem::zeroed() };
-        (args.x, args.w, args.y, args.bias) = (x.at().cast(), w.at().cast(), y.at_mut().cast(), bias.at());
-        (args.batch, args.in_h, args.in_w, args.in_c) = (1, h as i64, h as i64, c as i64);
-        (args.out_h, args.out_w, args.out_c) = (out as i64, out as i64, n as i64);
-        (args.k_h, args.k_w, args.stride_h, args.stride_w) = (k as i64, k as i64, stride as i64, stride as i64);
-        (args.pad_top, args.pad_left, args.nr, args.act) = (pad as i64, pad as i64, nr as i64, act::RELU);
-        let t = self.time(&name, gc_conv2d_bf16, &args);
-        self.report(2.0 * (out * out * n * k * k * c) as f64, 2.0 * (n * k * k * c) as f64, t);
+    /// The kernels over bf16 and 8-bit integers, as a share of the f32 peak.
+    fn conv_small(&mut self, h: usize, c: usize, n: usize, k: usize, stride: usize) {
+        for numbers in [Numbers::Bf16, Numbers::I8] {
+            let name = format!("conv {numbers:?} {h}x{h}x{c} -> {n}, {k}x{k}/{stride}");
+            let out = h.div_ceil(stride);
+            let pad = ((out - 1) * stride + k).saturating_sub(h) / 2;
+            let words = k * k * c / numbers.per_word();
+            let nr = panel_width(Some(out * out), n, words);
+            let (x, w, columns) =
+                (Buffer::words(h * h * c / numbers.per_word()), Buffer::words(packed_len(words, n, nr)), Buffer::new(n));
+            let mut y = Buffer::new(out * out * n);
+            // SAFETY: all words zero is an argument list of absent operands.
+            let mut args: Conv2dArgs = unsafe { core::mem::zeroed() };
+            (args.x, args.w, args.y, args.bias) = (x.at(), w.at(), y.at_mut(), columns.at());
+            (args.batch, args.in_h, args.in_w, args.in_c) = (1, h as i64, h as i64, c as i64);
+            (args.out_h, args.out_w, args.out_c) = (out as i64, out as i64, n as i64);
+            (args.k_h, args.k_w, args.stride_h, args.stride_w) = (k as i64, k as i64, stride as i64, stride as i64);
+            (args.pad_top, args.pad_left, args.nr, args.act) = (pad as i64, pad as i64, nr as i64, act::RELU);
+            (args.scale, args.shift, args.y_rate, args.y_hi) = (columns.at(), columns.at().cast(), 1.0, 255.0);
+            let kernel = if numbers == Numbers::I8 { gc_conv2d_i8 } else { gc_conv2d_bf16 };
+            let t = self.time(&name, kernel, &args);
+            self.report(2.0 * (out * out * n * k * k * c) as f64, 4.0 * (n * words) as f64, t);
+        }
     }
 
     fn matmul(&mut self, batch: usize, m: usize, n: usize, k: usize, transposed: bool) {
@@ -290,15 +301,15 @@ fn main() {
         [(512, 512, 512), (196, 256, 2304), (49, 2048, 512), (128, 768, 768), (128, 3072, 768), (128, 768, 3072), (32, 1000, 2048)]
     {
         b.gemm(m, n, k, act::NONE);
-        b.gemm_bf16(m, n, k, act::NONE);
+        b.gemm_small(m, n, k, act::NONE);
     }
     b.gemm(128, 3072, 768, act::GELU_ERF);
-    b.gemm_bf16(128, 3072, 768, act::GELU_ERF);
+    b.gemm_small(128, 3072, 768, act::GELU_ERF);
     for (m, n, k) in
         [(12544, 16, 32), (12544, 96, 16), (3136, 24, 144), (784, 192, 32), (196, 96, 576), (49, 160, 960), (49, 1280, 320)]
     {
         b.gemm(m, n, k, act::CLAMP);
-        b.gemm_bf16(m, n, k, act::CLAMP);
+        b.gemm_small(m, n, k, act::CLAMP);
     }
     for (m, n, k) in [(12544, 96, 16), (3136, 144, 24), (784, 240, 40), (196, 480, 80), (49, 1152, 192)] {
         b.gemm(m, n, k, act::SILU);
@@ -321,11 +332,11 @@ fn main() {
     b.conv(224, 3, 64, 7, 2);
     for (h, c) in [(56, 64), (28, 128), (14, 256), (7, 512)] {
         b.conv(h, c, c, 3, 1);
-        b.conv_bf16(h, c, c, 3, 1);
+        b.conv_small(h, c, c, 3, 1);
         b.conv(h, 4 * c, c, 1, 1);
-        b.conv_bf16(h, 4 * c, c, 1, 1);
+        b.conv_small(h, 4 * c, c, 1, 1);
         b.conv(h, c, 4 * c, 1, 1);
-        b.conv_bf16(h, c, 4 * c, 1, 1);
+        b.conv_small(h, c, 4 * c, 1, 1);
         if c > 64 {
             b.conv(2 * h, c, c, 3, 2);
             b.conv(2 * h, 2 * c, 4 * c, 1, 2);

@@ -10,6 +10,7 @@ use crate::matrix::gemm::{or, sizes};
 use crate::matrix::gemv;
 use crate::matrix::product::{Product, row_tiles};
 use crate::matrix::simd::Simd;
+use crate::matrix::tile::Factors;
 use crate::pack::{pack_raw, panels};
 use crate::tier::by_tier;
 use crate::{Symbol, symbol_list};
@@ -170,7 +171,7 @@ impl Head {
                         n: t,
                         accumulate: false,
                         last: false,
-                        pairs: None,
+                        factors: Factors::F32,
                         epilogue: Epilogue::NONE,
                     };
                     if self.few {

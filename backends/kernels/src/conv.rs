@@ -11,6 +11,7 @@ use graphc_abi::SCRATCH_BYTES;
 pub(crate) const SYMBOLS: &[Symbol] = symbol_list![
     forward::gc_conv2d_f32,
     forward::gc_conv2d_bf16,
+    forward::gc_conv2d_i8,
     transpose::gc_conv_transpose_f32,
     transpose::gc_pack_conv_transpose_f32,
     winograd::filter::gc_transform_filter,
@@ -56,6 +57,21 @@ impl Scratch {
         let p = self.take::<f32>(len);
         // SAFETY: `take` gave room for `len`.
         unsafe { p.write_bytes(0, len) };
+        p
+    }
+
+    /// `len` words of bytes that are all `byte`.
+    ///
+    /// # Safety
+    /// The scratch is this worker's.
+    unsafe fn padding(&mut self, len: usize, byte: u8) -> *const f32 {
+        if byte == 0 {
+            // SAFETY: by the contract.
+            return unsafe { self.zeros(len) };
+        }
+        let p = self.take::<f32>(len);
+        // SAFETY: `take` gave room for `len`.
+        unsafe { p.write_bytes(byte, len) };
         p
     }
 }

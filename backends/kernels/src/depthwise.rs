@@ -10,18 +10,17 @@
 #![allow(clippy::needless_range_loop)]
 
 use crate::epilogue::{Activation, Epilogue, Stored, finish, finish_rows, hard_swish};
-use crate::matrix::gemm::{Bf16, or, sizes};
+use crate::matrix::gemm::{or, sizes};
 use crate::matrix::product::row_tiles;
 #[cfg(target_arch = "aarch64")]
 use crate::matrix::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::matrix::simd::{Avx2, Avx512, NativePairs};
-use crate::matrix::simd::{Dot, Pairs, Portable, Simd, Singles};
+use crate::matrix::simd::{Dot, Numbers, Pairs, Portable, Simd, Singles};
 #[allow(unused_imports)] // Some architectures have one tier.
 use crate::tier::{Tier, has_bf16_dots, tier};
 use crate::{Symbol, symbol_list};
 use core::ops::Range;
-use graphc_abi::args::bf16::DepthwiseBf16Args;
 use graphc_abi::args::matrix::DepthwiseArgs;
 use graphc_abi::{Ctx, Status};
 
@@ -60,67 +59,39 @@ type LinesFn = unsafe fn(&Depthwise, Range<usize>);
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gc_depthwise_f32(ctx: *const Ctx, args: *const DepthwiseArgs) -> i32 {
     // SAFETY: by the contract.
-    match unsafe { run(&*ctx, &*args, None, kernel) } {
+    match unsafe { run(&*ctx, &*args, Stored::F32, kernel) } {
         Some(()) => Status::Ok as i32,
         None => Status::InvalidShape as i32,
     }
 }
 
-/// See [`DepthwiseBf16Args`].
+/// As [`gc_depthwise_f32`], over images of bf16.
 ///
 /// # Safety
 /// The context and the arguments are those of the calling convention.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gc_depthwise_bf16(ctx: *const Ctx, args: *const DepthwiseBf16Args) -> i32 {
+pub unsafe extern "C" fn gc_depthwise_bf16(ctx: *const Ctx, args: *const DepthwiseArgs) -> i32 {
     // SAFETY: by the contract.
-    let (ctx, g) = unsafe { (&*ctx, &*args) };
-    let wide = DepthwiseArgs {
-        x: g.x.cast(),
-        w: g.w,
-        y: g.y.cast(),
-        batch: g.batch,
-        in_h: g.in_h,
-        in_w: g.in_w,
-        in_c: g.in_c,
-        out_h: g.out_h,
-        out_w: g.out_w,
-        multiplier: 1,
-        k_h: g.k_h,
-        k_w: g.k_w,
-        stride_h: g.stride_h,
-        stride_w: g.stride_w,
-        dil_h: g.dil_h,
-        dil_w: g.dil_w,
-        pad_top: g.pad_top,
-        pad_left: g.pad_left,
-        ldx: g.ldx,
-        ldc: g.ldc,
-        bias: g.bias,
-        residual: g.residual.cast(),
-        ldr: g.ldr,
-        residual_after: g.residual_after,
-        act: g.act,
-        act_lo: g.act_lo,
-        act_hi: g.act_hi,
-    };
-    let stored = Bf16::stored(0, 0);
-    // SAFETY: by the contract.
-    match unsafe { run(ctx, &wide, Some(stored), kernel_bf16) } {
+    match unsafe { run(&*ctx, &*args, Stored::Bf16, kernel_bf16) } {
         Some(()) => Status::Ok as i32,
         None => Status::InvalidShape as i32,
     }
 }
 
-/// `bf16`: images are, though `g` says f32. `kernel` chooses what computes lines; what never has images of bf16 does not refer to their
-/// kernels.
-unsafe fn run(ctx: &Ctx, g: &DepthwiseArgs, bf16: Option<Bf16>, kernel: fn(&Depthwise) -> LinesFn) -> Option<()> {
+/// `images`: how image, residual and result lie in memory, f32 or bf16. `kernel` chooses what computes lines; what never has images of
+/// bf16 does not refer to their kernels.
+unsafe fn run(ctx: &Ctx, g: &DepthwiseArgs, images: Stored, kernel: fn(&Depthwise) -> LinesFn) -> Option<()> {
     let [batch, in_h, in_w, in_c, out_h, out_w, multiplier] =
         sizes([g.batch, g.in_h, g.in_w, g.in_c, g.out_h, g.out_w, g.multiplier])?;
     let [k_h, k_w, stride_h, stride_w, dil_h, dil_w] = sizes([g.k_h, g.k_w, g.stride_h, g.stride_w, g.dil_h, g.dil_w])?;
     let [pad_top, pad_left, ldx, ldc, ldr] = sizes([g.pad_top, g.pad_left, g.ldx, g.ldc, g.ldr])?;
     let multiplier = or(multiplier, 1);
+    if images == Stored::Bf16 && multiplier != 1 {
+        return None;
+    }
     let out_c = in_c * multiplier;
-    let epilogue = Epilogue::new(g.bias, g.residual, or(ldr, out_c), g.residual_after, g.act, g.act_lo, g.act_hi)?.of_bf16(bf16);
+    let epilogue = Epilogue::new(g.bias, g.residual, or(ldr, out_c), g.residual_after, g.act, g.act_lo, g.act_hi)?;
+    let epilogue = epilogue.stored(images, images);
     let (stride, dil) = ([or(stride_h, 1), or(stride_w, 1)], [or(dil_h, 1), or(dil_w, 1)]);
     let d = Depthwise {
         x: g.x,
@@ -230,13 +201,16 @@ unsafe fn portable<D: Dot<Portable>, const K: usize, const S: usize>(d: &Depthwi
 
 /// How the images of a kernel lie in memory.
 const fn stored<V: Simd, D: Dot<V>>() -> Stored {
-    if D::PAIRS { Stored::Bf16 } else { Stored::F32 }
+    match D::NUMBERS {
+        Numbers::Bf16 => Stored::Bf16,
+        _ => Stored::F32,
+    }
 }
 
 /// `n` values of an image; `FULL`: a vector of them.
 #[inline(always)]
 unsafe fn values<V: Simd, D: Dot<V>, const FULL: bool>(p: *const f32, n: usize) -> V::V {
-    unsafe { if D::PAIRS { V::load_bf16(p.cast(), n) } else { load::<V, FULL>(p, n) } }
+    unsafe { if D::BF16 { V::load_bf16(p.cast(), n) } else { load::<V, FULL>(p, n) } }
 }
 
 /// `K` 0: any kernel. Otherwise the extent of a square kernel of stride `S`, in blocks of `P` pixels.
@@ -320,7 +294,7 @@ unsafe fn block<V: Simd, D: Dot<V>, const K: usize, const S: usize, const P: usi
         if c < d.in_c {
             channels::<V, D, K, S, P, R, INSIDE, false>(d, lines, x0, row, c, d.in_c - c);
         }
-        if !D::PAIRS && !d.epilogue.in_registers() {
+        if D::F32 && !d.epilogue.in_registers() {
             // While the block is in the first-level cache.
             for r in 0..R {
                 finish_pixels(d, row + r * d.out_w, P);
@@ -390,7 +364,7 @@ unsafe fn channels<
         }
         let e = &d.epilogue;
         let here = e.in_registers();
-        if D::PAIRS && !here {
+        if D::BF16 && !here {
             // The image has no room for sums.
             let mut sums = [0f32; 8 * 16];
             for r in 0..R {
@@ -426,7 +400,7 @@ unsafe fn channels<
         for r in 0..R {
             for p in 0..P {
                 let y = stored.at_mut(d.y, (row + r * d.out_w + p) * d.ldc + c);
-                if D::PAIRS {
+                if D::BF16 {
                     D::store_bf16(y.cast(), acc[r][p], n);
                 } else if FULL {
                     V::store(y, acc[r][p])
@@ -513,7 +487,7 @@ unsafe fn pixels<V: Simd, D: Dot<V>, const P: usize, const INSIDE: bool>(d: &Dep
                 let residual = stored.at(e.residual, pixel * e.ldr + o);
                 let residual = if e.residual.is_null() { V::zero() } else { values::<V, D, false>(residual, n) };
                 let (y, t) = (stored.at_mut(d.y, pixel * d.ldc + o), finish::<V>(e, sums[p], bias, residual));
-                if D::PAIRS { D::store_bf16(y.cast(), t, n) } else { V::store_n(y, t, n) }
+                if D::BF16 { D::store_bf16(y.cast(), t, n) } else { V::store_n(y, t, n) }
             }
             o += n;
         }

@@ -3,7 +3,6 @@
 //! The functions over [`Simd`] are inlined into a kernel of a tier, and as safe as the tier's instructions are there.
 #![allow(clippy::missing_safety_doc)]
 
-use crate::matrix::gemm::Bf16;
 use crate::matrix::simd::Simd;
 use crate::tier::by_tier;
 use core::ptr::null;
@@ -43,13 +42,19 @@ const ELU: u8 = Activation::Elu as u8;
 pub enum Stored {
     F32,
     Bf16,
+    /// Unsigned integers of 8 bits.
+    U8,
 }
 
 impl Stored {
     /// Bytes of `n` numbers.
     #[inline(always)]
     pub fn bytes(self, n: usize) -> usize {
-        n.wrapping_mul(if self == Stored::Bf16 { 2 } else { 4 })
+        n.wrapping_mul(match self {
+            Stored::F32 => 4,
+            Stored::Bf16 => 2,
+            Stored::U8 => 1,
+        })
     }
 
     /// The address of number `i` from `p` on.
@@ -62,6 +67,36 @@ impl Stored {
     #[inline(always)]
     pub fn at_mut<T>(self, p: *mut T, i: usize) -> *mut T {
         self.at(p, i).cast_mut()
+    }
+}
+
+/// How reals become unsigned integers of 8 bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Steps {
+    /// Integers a unit, and the one for 0.
+    pub rate: f32,
+    pub zero: f32,
+    /// The least and the greatest.
+    pub lo: f32,
+    pub hi: f32,
+    /// Halves are rounded up, not to even.
+    pub half_up: bool,
+}
+
+impl Steps {
+    /// The integers nearest to `v`; the least of NaN.
+    #[inline(always)]
+    pub unsafe fn of<S: Simd>(&self, v: S::V) -> S::V {
+        unsafe {
+            let t = S::fma(v, S::splat(self.rate), S::splat(self.zero));
+            let t = S::min(S::splat(self.hi), S::max(t, S::splat(self.lo)));
+            if !self.half_up {
+                return S::round(t);
+            }
+            let t = S::add(t, S::splat(0.5));
+            let r = S::round(t);
+            S::select_lt(t, r, S::sub(r, S::splat(1.0)), r)
+        }
     }
 }
 
@@ -78,9 +113,14 @@ pub struct Epilogue {
     /// Parameters of the activation: bounds of a clamp, the slope of a leaky relu in `lo`.
     pub lo: f32,
     pub hi: f32,
-    /// How residual and result lie in memory; bf16 only in products of bf16.
+    /// How residual and result lie in memory; bf16 only in products of bf16, integers only in those of integers.
     pub residual_stored: Stored,
     pub stored: Stored,
+    /// Of products of integers, a column: what is added to sums, and by what they are multiplied then.
+    pub shift: *const i32,
+    pub scale: *const f32,
+    /// Of results that are integers.
+    pub steps: Steps,
 }
 
 // SAFETY: its tensors are read by every worker and written by none.
@@ -98,6 +138,9 @@ impl Epilogue {
         hi: 0.0,
         residual_stored: Stored::F32,
         stored: Stored::F32,
+        shift: null(),
+        scale: null(),
+        steps: Steps { rate: 0.0, zero: 0.0, lo: 0.0, hi: 0.0, half_up: false },
     };
 
     /// From the words of a kernel's arguments; `None` for an unknown code.
@@ -121,12 +164,14 @@ impl Epilogue {
         Some(Epilogue { bias, residual, ldr, residual_after, activation, lo, hi, ..Epilogue::NONE })
     }
 
-    /// With the storage of a product of bf16, if it is one.
-    pub(crate) fn of_bf16(self, bf16: Option<Bf16>) -> Epilogue {
-        match bf16 {
-            Some(Bf16 { residual, result, .. }) => Epilogue { residual_stored: residual, stored: result, ..self },
-            None => self,
-        }
+    /// With this storage of residual and result.
+    pub(crate) fn stored(self, residual_stored: Stored, stored: Stored) -> Epilogue {
+        Epilogue { residual_stored, stored, ..self }
+    }
+
+    /// What makes reals of sums of integers, and nothing else.
+    pub(crate) fn scales(&self) -> Epilogue {
+        Epilogue { shift: self.shift, scale: self.scale, ..Epilogue::NONE }
     }
 
     pub fn with_residual(&self, residual: *const f32) -> Epilogue {
@@ -148,7 +193,8 @@ impl Epilogue {
     pub fn at(&self, row: usize, col: usize) -> Epilogue {
         let shift = |p: *const f32, s: Stored, by: usize| if p.is_null() { p } else { s.at(p, by) };
         let residual = shift(self.residual, self.residual_stored, row * self.ldr + col);
-        Epilogue { bias: shift(self.bias, Stored::F32, col), residual, ..*self }
+        let (scale, ints) = (shift(self.scale, Stored::F32, col), shift(self.shift.cast(), Stored::F32, col).cast());
+        Epilogue { bias: shift(self.bias, Stored::F32, col), residual, scale, shift: ints, ..*self }
     }
 }
 
@@ -345,7 +391,7 @@ unsafe fn load_as<S: Simd>(stored: Stored, p: *const f32, n: usize) -> S::V {
         match stored {
             Stored::Bf16 => S::load_bf16(p.cast(), n),
             Stored::F32 if n == S::LANES => S::load(p),
-            Stored::F32 => S::load_n(p, n),
+            _ => S::load_n(p, n),
         }
     }
 }
@@ -365,6 +411,7 @@ unsafe fn rows_as<S: Simd, const ACT: u8>(e: &Epilogue, g: &Rows) {
                 let to = e.stored.at_mut(dst, i);
                 match e.stored {
                     Stored::Bf16 => S::store_bf16(to.cast(), y, n),
+                    Stored::U8 => S::store_u8(to.cast(), e.steps.of::<S>(y), n),
                     Stored::F32 if n == S::LANES => S::store(to, y),
                     Stored::F32 => S::store_n(to, y, n),
                 }

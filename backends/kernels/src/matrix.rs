@@ -17,6 +17,7 @@ use crate::{Symbol, symbol_list};
 pub(crate) const SYMBOLS: &[Symbol] = symbol_list![
     gemm::gc_gemm_f32,
     gemm::gc_gemm_bf16,
+    gemm::gc_gemm_i8,
     gemm::gc_pack_f32,
     matmul::gc_matmul_f32,
     matmul_any::gc_matmul_f64,

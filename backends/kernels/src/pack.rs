@@ -78,10 +78,37 @@ pub fn pack_panels(
     }
 }
 
-/// Packs bf16 by pairs: `[panels][ceil(k / 2)][nr][2]`, zero beyond `k` and `n`. Otherwise as [`pack_panels`].
+/// Small numbers, several of which take the place of an f32.
+pub trait Small: Copy {
+    const ZERO: Self;
+    const PER_WORD: usize;
+    /// From the bytes of one number.
+    fn of(bytes: &[u8]) -> Self;
+}
+
+/// bf16.
+impl Small for u16 {
+    const ZERO: u16 = 0;
+    const PER_WORD: usize = 2;
+    fn of(bytes: &[u8]) -> u16 {
+        u16::from_le_bytes([bytes[0], bytes[1]])
+    }
+}
+
+/// Integers of 8 bits.
+impl Small for u8 {
+    const ZERO: u8 = 0;
+    const PER_WORD: usize = 4;
+    fn of(bytes: &[u8]) -> u8 {
+        bytes[0]
+    }
+}
+
+/// Packs small numbers by words of neighbouring steps: `[panels][ceil(k / PER_WORD)][nr][PER_WORD]`, zero beyond `k` and `n`. Otherwise
+/// as [`pack_panels`].
 #[allow(clippy::too_many_arguments)]
-pub fn pack_pairs(
-    dst: &mut [u16],
+pub fn pack_words<T: Small>(
+    dst: &mut [T],
     src: &[u8],
     k: usize,
     n: usize,
@@ -90,39 +117,27 @@ pub fn pack_pairs(
     nr: usize,
     panels: Range<usize>,
 ) {
-    let pairs = k.div_ceil(2);
-    assert!(nr > 0 && panels.end <= self::panels(n, nr) && dst.len() >= panels.len() * pairs * 2 * nr);
+    let (words, count, size) = (k.div_ceil(T::PER_WORD), T::PER_WORD, size_of::<T>());
+    assert!(nr > 0 && panels.end <= self::panels(n, nr) && dst.len() >= panels.len() * words * count * nr);
     if k == 0 || panels.is_empty() {
         return;
     }
-    let read = |i: usize, j: usize| {
-        let at = 2 * (i * src_row_stride + j * src_col_stride);
-        u16::from_le_bytes([src[at], src[at + 1]])
-    };
-    for (p, panel) in panels.zip(dst.chunks_exact_mut(pairs * 2 * nr)) {
+    for (p, panel) in panels.zip(dst.chunks_exact_mut(words * count * nr)) {
         let cols = nr.min(n - p * nr);
-        for (i, row) in panel.chunks_exact_mut(2 * nr).enumerate() {
-            let (even, odd) = (2 * i, 2 * i + 1);
-            if src_col_stride == 1 && odd < k {
-                let line = |i: usize| &src[2 * (i * src_row_stride + p * nr)..][..2 * cols];
-                let both = line(even).chunks_exact(2).zip(line(odd).chunks_exact(2));
-                for (pair, (a, b)) in row.chunks_exact_mut(2).zip(both) {
-                    (pair[0], pair[1]) = (u16::from_le_bytes([a[0], a[1]]), u16::from_le_bytes([b[0], b[1]]));
-                }
-            } else {
-                for (j, pair) in row.chunks_exact_mut(2).enumerate().take(cols) {
-                    pair[0] = read(even, p * nr + j);
-                    pair[1] = if odd < k { read(odd, p * nr + j) } else { 0 };
-                }
+        for (i, row) in panel.chunks_exact_mut(count * nr).enumerate() {
+            row.fill(T::ZERO);
+            for q in 0..count.min(k - i * count) {
+                let line = &src[size * ((i * count + q) * src_row_stride + p * nr * src_col_stride)..];
+                let numbers = line.chunks(size * src_col_stride.max(1)).take(cols);
+                row[q..].iter_mut().step_by(count).zip(numbers).for_each(|(to, number)| *to = T::of(number));
             }
-            row[2 * cols..].fill(0);
         }
     }
 }
 
-/// Numbers of a `[k, n]` matrix packed by [`pack_pairs`].
-pub fn packed_pairs_len(k: usize, n: usize, nr: usize) -> usize {
-    2 * packed_len(k.div_ceil(2), n, nr)
+/// Numbers of a `[k, n]` matrix packed by [`pack_words`].
+pub fn packed_words_len<T: Small>(k: usize, n: usize, nr: usize) -> usize {
+    T::PER_WORD * packed_len(k.div_ceil(T::PER_WORD), n, nr)
 }
 
 /// As [`pack_panels`], times `alpha`.

@@ -62,24 +62,47 @@ pub fn force(tier: Tier) -> bool {
     ok
 }
 
-/// Zero until the first call of `has_bf16_dots`, then 1 for no and 2 for yes.
-static BF16_DOTS: AtomicU8 = AtomicU8::new(0);
+/// Zero until the first call of `dots`, then `KNOWN` and a bit for each kind of dot products.
+static DOTS: AtomicU8 = AtomicU8::new(0);
+const KNOWN: u8 = 1;
+const BF16: u8 = 2;
+const INT8: u8 = 4;
+const INT8_AVX: u8 = 8;
 
-/// True where the tier in use has instructions for dot products of bf16.
-pub fn has_bf16_dots() -> bool {
-    let known = match BF16_DOTS.load(Ordering::Relaxed) {
+/// The dot products for which the tier in use has instructions.
+fn dots() -> u8 {
+    let known = match DOTS.load(Ordering::Relaxed) {
         0 => {
             #[cfg(target_arch = "x86_64")]
-            let found = x86::features().avx512_bf16;
+            let found = x86::features();
+            #[cfg(target_arch = "x86_64")]
+            let found = [(found.avx512_bf16, BF16), (found.avx512_vnni, INT8), (found.avx_vnni, INT8_AVX)]
+                .into_iter()
+                .fold(0, |all, (here, bit)| if here { all | bit } else { all });
             #[cfg(not(target_arch = "x86_64"))]
-            let found = false;
-            let known = 1 + u8::from(found);
-            BF16_DOTS.store(known, Ordering::Relaxed);
-            known
+            let found = 0;
+            DOTS.store(KNOWN | found, Ordering::Relaxed);
+            KNOWN | found
         }
         known => known,
     };
-    known == 2 && tier() == Tier::Avx512
+    match tier() {
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 => known & !INT8_AVX,
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => known & INT8_AVX,
+        _ => 0,
+    }
+}
+
+/// True where the tier in use has instructions for dot products of bf16.
+pub fn has_bf16_dots() -> bool {
+    dots() & BF16 != 0
+}
+
+/// True where the tier in use has instructions for dot products of 8-bit integers.
+pub fn has_int8_dots() -> bool {
+    dots() & (INT8 | INT8_AVX) != 0
 }
 
 /// The best tier of this machine.
@@ -157,6 +180,8 @@ mod x86 {
         /// F, BW, DQ and VL.
         pub avx512: bool,
         pub avx512_bf16: bool,
+        pub avx512_vnni: bool,
+        pub avx_vnni: bool,
     }
 
     pub fn features() -> Features {
@@ -173,7 +198,9 @@ mod x86 {
         // Masks, upper halves and upper registers.
         let wide = avx2 && kept >> 5 & 0b111 == 0b111;
         let avx512 = wide && [16, 17, 30, 31].into_iter().all(|k| bit(seventh.ebx, k));
-        Features { avx2, avx512, avx512_bf16: avx512 && seventh.eax >= 1 && bit(more.eax, 5) }
+        let more = if seventh.eax >= 1 { more.eax } else { 0 };
+        let (avx512_bf16, avx512_vnni) = (avx512 && bit(more, 5), avx512 && bit(seventh.ecx, 11));
+        Features { avx2, avx512, avx512_bf16, avx512_vnni, avx_vnni: avx2 && bit(more, 4) }
     }
 
     /// The registers that the system keeps for each thread.
@@ -196,5 +223,7 @@ mod x86 {
                 && is_x86_feature_detected!("avx512vl")
         );
         assert_eq!(f.avx512_bf16, f.avx512 && is_x86_feature_detected!("avx512bf16"));
+        assert_eq!(f.avx512_vnni, f.avx512 && is_x86_feature_detected!("avx512vnni"));
+        assert_eq!(f.avx_vnni, f.avx2 && is_x86_feature_detected!("avxvnni"));
     }
 }

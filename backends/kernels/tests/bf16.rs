@@ -2,14 +2,15 @@
 
 mod support;
 
-use graphc_abi::args::bf16::{Conv2dBf16Args, DepthwiseBf16Args, GemmBf16Args, Pool2dBf16Args};
-use graphc_abi::args::rows::pool;
+use graphc_abi::args::matrix::{Conv2dArgs, DepthwiseArgs, GemmArgs};
+use graphc_abi::args::rows::{Pool2dArgs, pool};
 use graphc_kernels::conv::forward::gc_conv2d_bf16;
 use graphc_kernels::depthwise::gc_depthwise_bf16;
 use graphc_kernels::matrix::gemm::gc_gemm_bf16;
-use graphc_kernels::pack::{PANEL_WIDTHS, pack_pairs, packed_pairs_len, panels};
+use graphc_kernels::pack::{PANEL_WIDTHS, pack_words, packed_words_len, panels};
 use graphc_kernels::rows::gc_pool2d_bf16;
 use half::bf16;
+use support::windows::Case;
 use support::*;
 
 /// Numbers that bf16 holds.
@@ -56,6 +57,19 @@ fn epilogue(r: &mut Rng, rows: usize, cols: usize, ldr: usize) -> (TestEpilogue,
     (e, residual)
 }
 
+fn at(residual: &Option<Stored>) -> *const f32 {
+    residual.as_ref().map_or(core::ptr::null(), |r| r.bytes.as_ptr().cast())
+}
+
+fn is_f32(residual: &Option<Stored>) -> i64 {
+    residual.as_ref().is_some_and(|r| r.f32) as i64
+}
+
+fn no_args() -> GemmArgs {
+    // SAFETY: all words zero is an argument list of absent operands.
+    unsafe { core::mem::zeroed() }
+}
+
 /// The value that marks places nobody may write; bf16 holds it.
 const UNTOUCHED: f32 = 7.0 * 1_048_576.0;
 
@@ -73,28 +87,28 @@ fn gemm(r: &mut Rng, [m, n, k, nr, batch, threads]: [usize; 6]) {
     let (lda, ldc, ldr) = (k + 2 * r.below(0, 3), n + r.below(0, 3), n + r.below(0, 3));
     let (x, w) = (halves(r, batch * m * lda), halves(r, batch * k * n));
     let (e, residual) = epilogue(r, m, n, ldr);
-    let len = packed_pairs_len(k, n, nr);
+    let len = packed_words_len::<u16>(k, n, nr);
     let mut packed = vec![0xffffu16; batch * len];
     let by_columns = r.below(0, 2) == 0;
-    let at = |q: usize, j: usize| if by_columns { j * k + q } else { q * n + j };
+    let place = |q: usize, j: usize| if by_columns { j * k + q } else { q * n + j };
     for b in 0..batch {
         let (row, col) = if by_columns { (1, k) } else { (n, 1) };
-        pack_pairs(&mut packed[b * len..], &bytes(&w[b * k * n..(b + 1) * k * n]), k, n, row, col, nr, 0..panels(n, nr));
+        pack_words::<u16>(&mut packed[b * len..], &bytes(&w[b * k * n..(b + 1) * k * n]), k, n, row, col, nr, 0..panels(n, nr));
     }
     let mut want = vec![];
     for row in 0..batch * m {
         for j in 0..n {
-            let term = |q: usize| x[row * lda + q].to_f64() * w[row / m * k * n + at(q, j)].to_f64();
+            let term = |q: usize| x[row * lda + q].to_f64() * w[row / m * k * n + place(q, j)].to_f64();
             want.push(e.apply((0..k).map(term).sum(), row % m, j));
         }
     }
     let y_f32 = r.below(0, 2) == 0;
     each_tier(|tier| {
         let mut y = Stored::new(&vec![UNTOUCHED; batch * m * ldc + 64], y_f32);
-        let args = GemmBf16Args {
+        let args = GemmArgs {
             x: x.as_ptr().cast(),
-            w: packed.as_ptr(),
-            y: y.bytes.as_mut_ptr(),
+            w: packed.as_ptr().cast(),
+            y: y.bytes.as_mut_ptr().cast(),
             m: m as i64,
             n: n as i64,
             k: k as i64,
@@ -106,16 +120,15 @@ fn gemm(r: &mut Rng, [m, n, k, nr, batch, threads]: [usize; 6]) {
             w_batch: len as i64,
             y_batch: (m * ldc) as i64,
             bias: e.bias(),
-            bias_batch: 0,
-            residual: residual.as_ref().map_or(core::ptr::null(), |r| r.bytes.as_ptr()),
+            residual: at(&residual),
             ldr: ldr as i64,
-            residual_batch: 0,
             residual_after: e.after,
-            residual_f32: residual.as_ref().is_some_and(|r| r.f32) as i64,
+            residual_f32: is_f32(&residual),
             y_f32: y_f32 as i64,
             act: e.act,
             act_lo: e.lo,
             act_hi: e.hi,
+            ..no_args()
         };
         assert_eq!(launch(threads, gc_gemm_bf16, &args), 0);
         let what = || format!("{tier:?} m {m} n {n} k {k} nr {nr} batch {batch} act {} f32 {y_f32}", e.act);
@@ -145,8 +158,7 @@ fn gemm_large_blocks_and_threads() {
 
 #[test]
 fn odd_extents_are_refused() {
-    // SAFETY: all words zero is an argument list of absent operands.
-    let mut args: GemmBf16Args = unsafe { core::mem::zeroed() };
+    let mut args = no_args();
     (args.m, args.n, args.k, args.nr) = (2, 3, 3, 16);
     assert_ne!(launch(1, gc_gemm_bf16, &args), 0);
 }
@@ -157,12 +169,11 @@ fn extremes_are_kept() {
     let x = [bf16::INFINITY, bf16::ZERO, bf16::NAN, bf16::ONE, bf16::MAX, bf16::ZERO].map(bf16::to_bits);
     let w = vec![bf16::ONE; 2 * 16];
     let mut packed = vec![0u16; 32];
-    pack_pairs(&mut packed, &bytes(&w), 2, 16, 16, 1, 16, 0..1);
+    pack_words::<u16>(&mut packed, &bytes(&w), 2, 16, 16, 1, 16, 0..1);
     each_tier(|tier| {
         let mut y = vec![0u16; 3 * 16];
-        // SAFETY: all words zero is an argument list of absent operands.
-        let mut args: GemmBf16Args = unsafe { core::mem::zeroed() };
-        (args.x, args.w, args.y) = (x.as_ptr(), packed.as_ptr(), y.as_mut_ptr().cast());
+        let mut args = no_args();
+        (args.x, args.w, args.y) = (x.as_ptr().cast(), packed.as_ptr().cast(), y.as_mut_ptr().cast());
         (args.m, args.n, args.k, args.nr) = (3, 16, 2, 16);
         assert_eq!(launch(1, gc_gemm_bf16, &args), 0);
         let y: Vec<f32> = y.iter().map(|&v| bf16::from_bits(v).to_f32()).collect();
@@ -170,34 +181,16 @@ fn extremes_are_kept() {
     });
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Case {
-    batch: usize,
-    input: [usize; 2],
-    in_c: usize,
-    out_c: usize,
-    k: [usize; 2],
-    stride: [usize; 2],
-    dil: [usize; 2],
-    /// Top, left, bottom, right.
-    pad: [usize; 4],
-    groups: usize,
-    nr: usize,
-    threads: usize,
-}
-
 fn conv(r: &mut Rng, case: Case) {
-    let Case { batch, input: [h, w], in_c, out_c, k: [kh, kw], stride, dil, pad, groups, nr, threads } = case;
-    let axis = |i: usize| {
-        let span = (case.k[i] - 1) * dil[i] + 1;
-        (case.input[i] + pad[i] + pad[i + 2]).checked_sub(span).map(|s| s / stride[i] + 1)
-    };
-    let (Some(oh), Some(ow)) = (axis(0), axis(1)) else { return };
+    let Case { batch, input: [h, w], in_c, out_c, k: [kh, kw], groups, nr, threads, .. } = case;
+    if case.output().is_none() {
+        return;
+    }
     let (cg, ng) = (in_c / groups, out_c / groups);
     let (ldx, ldc, ldr) =
         (if in_c % 2 == 0 { in_c + r.pick(&[0, 0, 4]) } else { in_c }, out_c + r.pick(&[0, 0, 5]), out_c + r.pick(&[0, 0, 2]));
     let (x, filter) = (halves(r, batch * h * w * ldx), halves(r, kh * kw * cg * out_c));
-    let rows = batch * oh * ow;
+    let rows = case.rows();
     let (e, residual) = epilogue(r, rows, out_c, ldr);
     let depth = kh * kw * cg;
     // Kernel rows of an odd length end with zeros.
@@ -205,64 +198,25 @@ fn conv(r: &mut Rng, case: Case) {
     let padded: Vec<bf16> =
         filter.chunks(run * out_c).flat_map(|row| row.iter().copied().chain(vec![bf16::ZERO; run % 2 * out_c])).collect();
     let depth_padded = kh * run.next_multiple_of(2);
-    let len = packed_pairs_len(depth_padded, ng, nr);
+    let len = packed_words_len::<u16>(depth_padded, ng, nr);
     let mut packed = vec![0xffffu16; groups * len];
     for g in 0..groups {
-        pack_pairs(&mut packed[g * len..], &bytes(&padded[g * ng..]), depth_padded, ng, out_c, 1, nr, 0..panels(ng, nr));
+        pack_words::<u16>(&mut packed[g * len..], &bytes(&padded[g * ng..]), depth_padded, ng, out_c, 1, nr, 0..panels(ng, nr));
     }
-    let mut want = vec![];
-    for row in 0..rows {
-        let (b, oy, ox) = (row / oh / ow, row / ow % oh, row % ow);
-        for o in 0..out_c {
-            let mut sum = 0f64;
-            for (ky, kx) in (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x))) {
-                let (y, x_) =
-                    ((oy * stride[0] + ky * dil[0]).wrapping_sub(pad[0]), (ox * stride[1] + kx * dil[1]).wrapping_sub(pad[1]));
-                if y < h && x_ < w {
-                    for c in 0..cg {
-                        let a = x[((b * h + y) * w + x_) * ldx + o / ng * cg + c].to_f64();
-                        sum += a * filter[((ky * kw + kx) * cg + c) * out_c + o].to_f64();
-                    }
-                }
-            }
-            want.push(e.apply(sum, row, o));
-        }
-    }
+    let want = e.of_sums(&case.sums(ldx, |i| x[i].to_f64(), |i| filter[i].to_f64(), 0.0), out_c);
     let y_f32 = r.below(0, 2) == 0;
     each_tier(|tier| {
         let mut y = Stored::new(&vec![UNTOUCHED; rows * ldc + 64], y_f32);
-        let args = Conv2dBf16Args {
+        let args = Conv2dArgs {
             x: x.as_ptr().cast(),
-            w: packed.as_ptr(),
-            y: y.bytes.as_mut_ptr(),
-            batch: batch as i64,
-            in_h: h as i64,
-            in_w: w as i64,
-            in_c: in_c as i64,
-            out_h: oh as i64,
-            out_w: ow as i64,
-            out_c: out_c as i64,
-            k_h: kh as i64,
-            k_w: kw as i64,
-            stride_h: stride[0] as i64,
-            stride_w: stride[1] as i64,
-            dil_h: dil[0] as i64,
-            dil_w: dil[1] as i64,
-            pad_top: pad[0] as i64,
-            pad_left: pad[1] as i64,
-            groups: groups as i64,
-            nr: nr as i64,
+            w: packed.as_ptr().cast(),
+            y: y.bytes.as_mut_ptr().cast(),
             ldx: ldx as i64,
             ldc: ldc as i64,
-            bias: e.bias(),
-            residual: residual.as_ref().map_or(core::ptr::null(), |r| r.bytes.as_ptr()),
-            ldr: ldr as i64,
-            residual_after: e.after,
-            residual_f32: residual.as_ref().is_some_and(|r| r.f32) as i64,
+            residual: at(&residual),
+            residual_f32: is_f32(&residual),
             y_f32: y_f32 as i64,
-            act: e.act,
-            act_lo: e.lo,
-            act_hi: e.hi,
+            ..case.args(&e)
         };
         assert_eq!(launch(threads, gc_conv2d_bf16, &args), 0, "{case:?}");
         compare(&y, rows, out_c, ldc, &want, depth, &|| format!("{tier:?} {case:?} act {} f32 {y_f32}", e.act));
@@ -336,68 +290,32 @@ fn conv2d_of_real_shapes() {
     conv(&mut r, Case { in_c: 96, out_c: 96, groups: 6, ..base });
 }
 
-fn depthwise(r: &mut Rng, k: [usize; 2], stride: [usize; 2], dil: [usize; 2], c: usize) {
-    let (batch, h, w) = (r.pick(&[1, 1, 3]), r.pick(&[1, 5, 8, 13]), r.pick(&[1, 4, 9, 20, 40]));
-    let pad = [r.below(0, 3), r.below(0, 3), r.below(0, 3), r.below(0, 3)];
-    let axis = |i: usize, n: usize| (n + pad[i] + pad[i + 2]).checked_sub((k[i] - 1) * dil[i] + 1).map(|s| s / stride[i] + 1);
-    let (Some(oh), Some(ow)) = (axis(0, h), axis(1, w)) else { return };
+fn depthwise(r: &mut Rng, case: Case) {
+    if case.output().is_none() {
+        return;
+    }
+    let (c, rows) = (case.in_c, case.rows());
     let (ldx, ldc, ldr) = (c + r.pick(&[0, 3]), c + r.pick(&[0, 5]), c + r.pick(&[0, 2]));
-    let rows = batch * oh * ow;
-    let (x, filter) = (halves(r, batch * h * w * ldx), r.floats(k[0] * k[1] * c));
+    let (x, filter) = (halves(r, case.batch * case.input[0] * case.input[1] * ldx), r.floats(case.k[0] * case.k[1] * c));
     let mut e = TestEpilogue::random(r, rows, c, ldr);
     let residual = e.residual.as_ref().map(|v| Stored::new(v, false));
     if let (Some(v), Some(s)) = (&mut e.residual, &residual) {
         v.iter_mut().enumerate().for_each(|(i, v)| *v = s.get(i));
     }
-    let mut want = vec![];
-    for row in 0..rows {
-        let (b, oy, ox) = (row / oh / ow, row / ow % oh, row % ow);
-        for o in 0..c {
-            let mut sum = 0f64;
-            for (ky, kx) in (0..k[0]).flat_map(|y| (0..k[1]).map(move |x| (y, x))) {
-                let y = (oy * stride[0] + ky * dil[0]).wrapping_sub(pad[0]);
-                let x_ = (ox * stride[1] + kx * dil[1]).wrapping_sub(pad[1]);
-                if y < h && x_ < w {
-                    sum += x[((b * h + y) * w + x_) * ldx + o].to_f64() * filter[(ky * k[1] + kx) * c + o] as f64;
-                }
-            }
-            want.push(e.apply(sum, row, o));
-        }
-    }
-    let threads = r.pick(&[1, 3]);
+    let want = e.of_sums(&case.depthwise_sums(ldx, |i| x[i].to_f64(), |i| filter[i] as f64), c);
     each_tier(|tier| {
         let mut y = Stored::new(&vec![UNTOUCHED; rows * ldc + 64], false);
-        let args = DepthwiseBf16Args {
+        let args = DepthwiseArgs {
             x: x.as_ptr().cast(),
             w: filter.as_ptr(),
             y: y.bytes.as_mut_ptr().cast(),
-            batch: batch as i64,
-            in_h: h as i64,
-            in_w: w as i64,
-            in_c: c as i64,
-            out_h: oh as i64,
-            out_w: ow as i64,
-            k_h: k[0] as i64,
-            k_w: k[1] as i64,
-            stride_h: stride[0] as i64,
-            stride_w: stride[1] as i64,
-            dil_h: dil[0] as i64,
-            dil_w: dil[1] as i64,
-            pad_top: pad[0] as i64,
-            pad_left: pad[1] as i64,
             ldx: ldx as i64,
             ldc: ldc as i64,
-            bias: e.bias(),
-            residual: residual.as_ref().map_or(core::ptr::null(), |r| r.bytes.as_ptr().cast()),
-            ldr: ldr as i64,
-            residual_after: e.after,
-            act: e.act,
-            act_lo: e.lo,
-            act_hi: e.hi,
+            residual: at(&residual),
+            ..case.depthwise_args(&e)
         };
-        assert_eq!(launch(threads, gc_depthwise_bf16, &args), 0);
-        let what = || format!("{tier:?} k {k:?} stride {stride:?} dil {dil:?} c {c} {batch}x{h}x{w} pad {pad:?} act {}", e.act);
-        compare(&y, rows, c, ldc, &want, k[0] * k[1], &what);
+        assert_eq!(launch(case.threads, gc_depthwise_bf16, &args), 0);
+        compare(&y, rows, c, ldc, &want, case.k[0] * case.k[1], &|| format!("{tier:?} {case:?} act {}", e.act));
     });
 }
 
@@ -406,13 +324,15 @@ fn depthwise_agrees_with_f64() {
     let mut r = Rng(45);
     for _ in 0..120 {
         let (k, s, c) = (r.pick(&[3, 5]), r.pick(&[1, 2]), r.pick(&[1, 3, 8, 16, 17, 40, 64]));
-        depthwise(&mut r, [k, k], [s, s], [1, 1], c);
+        let case = Case::depthwise(&mut r, [k, k], [s, s], [1, 1], c, 1);
+        depthwise(&mut r, case);
     }
     for _ in 0..120 {
         let k = [r.pick(&[1, 2, 3, 7]), r.pick(&[1, 3, 4])];
         let (stride, dil) = ([r.pick(&[1, 2, 3]), r.pick(&[1, 2])], [r.pick(&[1, 2]), r.pick(&[1, 3])]);
         let c = r.pick(&[1, 3, 16, 33]);
-        depthwise(&mut r, k, stride, dil, c);
+        let case = Case::depthwise(&mut r, k, stride, dil, c, 1);
+        depthwise(&mut r, case);
     }
 }
 
@@ -438,8 +358,8 @@ fn pooling_agrees_with_a_loop() {
         each_tier(|tier| {
             let mut y = vec![0u16; want.len()];
             // SAFETY: all words zero is an argument list of absent operands.
-            let mut args: Pool2dBf16Args = unsafe { core::mem::zeroed() };
-            (args.x, args.y, args.kind) = (x.as_ptr().cast(), y.as_mut_ptr(), if max { pool::MAX } else { pool::AVG });
+            let mut args: Pool2dArgs = unsafe { core::mem::zeroed() };
+            (args.x, args.y, args.kind) = (x.as_ptr().cast(), y.as_mut_ptr().cast(), if max { pool::MAX } else { pool::AVG });
             (args.n, args.h, args.w, args.c, args.out_h, args.out_w) =
                 (n as i64, h as i64, w as i64, c as i64, oh as i64, ow as i64);
             (args.k_h, args.k_w, args.stride_h, args.stride_w) = (k as i64, k as i64, stride as i64, stride as i64);

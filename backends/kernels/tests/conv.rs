@@ -6,42 +6,19 @@ use graphc_abi::args::matrix::{Conv2dArgs, ConvTransposeArgs, PackTransposeArgs}
 use graphc_kernels::conv::forward::gc_conv2d_f32;
 use graphc_kernels::conv::transpose::{gc_conv_transpose_f32, gc_pack_conv_transpose_f32};
 use graphc_kernels::pack::{PANEL_WIDTHS, float_bytes, pack_conv_transpose, pack_panels, packed_len, panels};
+use support::windows::Case;
 use support::*;
 
-#[derive(Debug, Clone, Copy)]
-struct Case {
-    batch: usize,
-    input: [usize; 2],
-    in_c: usize,
-    out_c: usize,
-    k: [usize; 2],
-    stride: [usize; 2],
-    dil: [usize; 2],
-    /// Top, left, bottom, right.
-    pad: [usize; 4],
-    groups: usize,
-    nr: usize,
-    threads: usize,
-}
-
-impl Case {
-    fn output(&self) -> Option<[usize; 2]> {
-        let axis = |i: usize| {
-            let span = (self.k[i] - 1) * self.dil[i] + 1;
-            (self.input[i] + self.pad[i] + self.pad[i + 2]).checked_sub(span).map(|s| s / self.stride[i] + 1)
-        };
-        Some([axis(0)?, axis(1)?])
-    }
-}
-
 fn check(case: Case, r: &mut Rng) {
-    let Case { batch, input: [h, w], in_c, out_c, k: [kh, kw], stride, dil, pad, groups, nr, threads } = case;
-    let Some([oh, ow]) = case.output() else { return };
+    let Case { in_c, out_c, k: [kh, kw], groups, nr, threads, .. } = case;
+    if case.output().is_none() {
+        return;
+    }
     let (cg, ng) = (in_c / groups, out_c / groups);
     let (ldx, ldc, ldr) = (in_c + r.pick(&[0, 0, 3]), out_c + r.pick(&[0, 0, 5]), out_c + r.pick(&[0, 0, 2]));
-    let x = r.floats(batch * h * w * ldx);
+    let x = r.floats(case.batch * case.input[0] * case.input[1] * ldx);
     let filter = r.floats(kh * kw * cg * out_c);
-    let rows = batch * oh * ow;
+    let rows = case.rows();
     let e = TestEpilogue::random(r, rows, out_c, ldr);
     let depth = kh * kw * cg;
     let len = packed_len(depth, ng, nr);
@@ -49,60 +26,18 @@ fn check(case: Case, r: &mut Rng) {
     for g in 0..groups {
         pack_panels(&mut packed[g * len..], float_bytes(&filter[g * ng..]), depth, ng, out_c, 1, nr, 0..panels(ng, nr));
     }
-    let mut want = vec![];
-    for row in 0..rows {
-        let (b, oy, ox) = (row / oh / ow, row / ow % oh, row % ow);
-        for o in 0..out_c {
-            let mut sum = 0f64;
-            for ky in 0..kh {
-                for kx in 0..kw {
-                    let (y, x_) =
-                        ((oy * stride[0] + ky * dil[0]).wrapping_sub(pad[0]), (ox * stride[1] + kx * dil[1]).wrapping_sub(pad[1]));
-                    if y < h && x_ < w {
-                        for c in 0..cg {
-                            let a = x[((b * h + y) * w + x_) * ldx + o / ng * cg + c] as f64;
-                            sum += a * filter[((ky * kw + kx) * cg + c) * out_c + o] as f64;
-                        }
-                    }
-                }
-            }
-            want.push(e.apply(sum, row, o));
-        }
-    }
+    let want = e.of_sums(&case.sums(ldx, |i| x[i] as f64, |i| filter[i] as f64, 0.0), out_c);
     each_tier(|tier| {
         let mut y = vec![7e7f32; rows * ldc + 64];
-        let args = Conv2dArgs {
-            x: x.as_ptr(),
-            w: packed.as_ptr(),
-            y: y.as_mut_ptr(),
-            batch: batch as i64,
-            in_h: h as i64,
-            in_w: w as i64,
-            in_c: in_c as i64,
-            out_h: oh as i64,
-            out_w: ow as i64,
-            out_c: out_c as i64,
-            k_h: kh as i64,
-            k_w: kw as i64,
-            stride_h: stride[0] as i64,
-            stride_w: stride[1] as i64,
-            dil_h: dil[0] as i64,
-            dil_w: dil[1] as i64,
-            pad_top: pad[0] as i64,
-            pad_left: pad[1] as i64,
-            groups: groups as i64,
-            nr: nr as i64,
-            ldx: ldx as i64,
-            ldc: ldc as i64,
-            bias: e.bias(),
-            residual: e.residual(),
-            ldr: ldr as i64,
-            residual_after: e.after,
-            act: e.act,
-            act_lo: e.lo,
-            act_hi: e.hi,
-        };
+        let (ldx, ld) = (ldx as i64, ldc as i64);
+        let args = Conv2dArgs { x: x.as_ptr(), w: packed.as_ptr(), y: y.as_mut_ptr(), ldx, ldc: ld, ..case.args(&e) };
         assert_eq!(launch(threads, gc_conv2d_f32, &args), 0, "{case:?}");
+        for last_first in [false, true] {
+            let mut again = vec![7e7f32; y.len()];
+            let other = Conv2dArgs { y: again.as_mut_ptr(), ..args };
+            assert_eq!(launch_in_order(last_first, threads, gc_conv2d_f32, &other), 0);
+            assert!(again == y, "{tier:?} {case:?}: the order of the parts changes the result");
+        }
         let got: Vec<f32> = (0..rows).flat_map(|i| y[i * ldc..i * ldc + out_c].to_vec()).collect();
         assert!(y[rows * ldc..].iter().all(|&v| v == 7e7), "wrote past the end");
         let err = error(&got, &want, depth);

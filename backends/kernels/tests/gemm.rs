@@ -60,6 +60,8 @@ fn check(case: &Case, r: &mut Rng, threads: usize) {
             act: e.act,
             act_lo: e.lo,
             act_hi: e.hi,
+            // SAFETY: all words zero is an argument list of absent operands.
+            ..unsafe { core::mem::zeroed() }
         };
         assert_eq!(launch(threads, gc_gemm_f32, &args), 0);
         let mut got = vec![];

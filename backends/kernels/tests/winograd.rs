@@ -36,30 +36,26 @@ fn packed(filter: &[f32], case: &Case) -> Vec<f32> {
 
 fn check(case: Case, r: &mut Rng) {
     let Case { batch, input: [h, w], c, n, pad, outputs, nr, threads } = case;
-    let extent = |i: usize| (case.input[i] + pad[i] + pad[i + 2]).checked_sub(2).filter(|&e| e > 0);
-    let (Some(oh), Some(ow)) = (extent(0), extent(1)) else { return };
+    let direct_case = windows::Case {
+        batch,
+        input: [h, w],
+        in_c: c,
+        out_c: n,
+        k: [3, 3],
+        stride: [1, 1],
+        dil: [1, 1],
+        pad,
+        groups: 1,
+        nr: 32,
+        threads,
+    };
+    let Some([oh, ow]) = direct_case.output() else { return };
     let (ldx, ldc, ldr) = (c + r.pick(&[0, 0, 3]), n + r.pick(&[0, 0, 5]), n + r.pick(&[0, 0, 2]));
     let x = r.floats(batch * h * w * ldx);
     let filter = r.floats(9 * c * n);
     let rows = batch * oh * ow;
     let e = TestEpilogue::random(r, rows, n, ldr);
-    let mut want = vec![];
-    for row in 0..rows {
-        let (b, oy, ox) = (row / oh / ow, row / ow % oh, row % ow);
-        let mut sums = vec![0f64; n];
-        for (ky, kx) in (0..9).map(|t| (t / 3, t % 3)) {
-            let (y, x_) = ((oy + ky).wrapping_sub(pad[0]), (ox + kx).wrapping_sub(pad[1]));
-            if y < h && x_ < w {
-                for i in 0..c {
-                    let a = x[((b * h + y) * w + x_) * ldx + i] as f64;
-                    for (o, sum) in sums.iter_mut().enumerate() {
-                        *sum += a * filter[((ky * 3 + kx) * c + i) * n + o] as f64;
-                    }
-                }
-            }
-        }
-        want.extend(sums.iter().enumerate().map(|(o, &s)| e.apply(s, row, o)));
-    }
+    let want = e.of_sums(&direct_case.sums(ldx, |i| x[i] as f64, |i| filter[i] as f64, 0.0), n);
     let (direct_nr, mut direct) = (32, vec![0f32; graphc_kernels::pack::packed_len(9 * c, n, 32)]);
     pack_panels(&mut direct, float_bytes(&filter), 9 * c, n, n, 1, direct_nr, 0..panels(n, direct_nr));
     let weights = packed(&filter, &case);
@@ -110,32 +106,9 @@ fn check(case: Case, r: &mut Rng) {
             x: x.as_ptr(),
             w: direct.as_ptr(),
             y: plain.as_mut_ptr(),
-            batch: batch as i64,
-            in_h: h as i64,
-            in_w: w as i64,
-            in_c: c as i64,
-            out_h: oh as i64,
-            out_w: ow as i64,
-            out_c: n as i64,
-            k_h: 3,
-            k_w: 3,
-            stride_h: 1,
-            stride_w: 1,
-            dil_h: 1,
-            dil_w: 1,
-            pad_top: pad[0] as i64,
-            pad_left: pad[1] as i64,
-            groups: 1,
-            nr: direct_nr as i64,
             ldx: ldx as i64,
             ldc: ldc as i64,
-            bias: e.bias(),
-            residual: e.residual(),
-            ldr: ldr as i64,
-            residual_after: e.after,
-            act: e.act,
-            act_lo: e.lo,
-            act_hi: e.hi,
+            ..direct_case.args(&e)
         };
         assert_eq!(launch(threads, gc_conv2d_f32, &args), 0, "{case:?}");
         let plain: Vec<f64> = pixels(&plain).iter().map(|&v| v as f64).collect();

@@ -97,8 +97,8 @@ pub enum ConstLayout {
     /// A filter `[3, 3, input, out]` transformed for Winograd convolutions of `outputs` x `outputs` pixels:
     /// `[(outputs + 2)^2][out / width][input][width]`, zero beyond `out`.
     WinogradFilter { outputs: usize, input: usize, out: usize, width: usize },
-    /// As `Panels`, of bf16 by pairs of rows: `[n / width][k / 2][width][2]`, with an even `k`.
-    Pairs { count: usize, k: usize, n: usize, width: usize, strides: [usize; 3] },
+    /// As `Panels`, of bf16 by pairs of rows or of integers of 8 bits by fours: `[n / width][k / p][width][p]`, zero beyond `k`.
+    Words { count: usize, k: usize, n: usize, width: usize, strides: [usize; 3] },
     /// A filter `[kernel_h, kernel_w, out, in]` of a transposed convolution: panels of `out` columns and a row for each tap and input
     /// channel, taps that reach the same phase of the output together.
     TransposedFilter { kernel: [usize; 2], out: usize, input: usize, stride: [usize; 2], dilation: [usize; 2], width: usize },

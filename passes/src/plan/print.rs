@@ -31,8 +31,8 @@ fn write_plan(f: &mut String, p: &Plan) -> fmt::Result {
             ConstLayout::WinogradFilter { outputs, width, .. } => {
                 format!(" winograd filter {{outputs = {outputs}, width = {width}}}")
             }
-            ConstLayout::Pairs { count, k, n, width, .. } => {
-                format!(" pairs {{count = {count}, k = {k}, n = {n}, width = {width}}}")
+            ConstLayout::Words { count, k, n, width, .. } => {
+                format!(" words {{count = {count}, k = {k}, n = {n}, width = {width}}}")
             }
             ConstLayout::TransposedFilter { width, .. } => format!(" transposed filter {{width = {width}}}"),
         };

@@ -31,7 +31,8 @@ pub struct Signature {
     pub fields: &'static [Field],
 }
 
-/// Defines the argument struct of a kernel, or of several of one kind, together with its [`Signature`].
+/// Defines the argument struct of a kernel, or of several of one kind, together with its [`Signature`]. Pointers have the type of the
+/// first of several.
 ///
 /// ```text
 /// kernel_args! {
@@ -65,15 +66,11 @@ macro_rules! kernel_args {
 }
 pub(crate) use kernel_args;
 
-pub mod bf16;
 pub mod data;
 pub mod matrix;
 pub mod rows;
 
 /// The signature of the kernel `symbol`.
 pub fn signature(symbol: &str) -> Option<&'static Signature> {
-    [matrix::SIGNATURES, bf16::SIGNATURES, rows::SIGNATURES, data::SIGNATURES]
-        .into_iter()
-        .flatten()
-        .find(|s| s.symbols.contains(&symbol))
+    [matrix::SIGNATURES, rows::SIGNATURES, data::SIGNATURES].into_iter().flatten().find(|s| s.symbols.contains(&symbol))
 }

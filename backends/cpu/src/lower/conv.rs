@@ -3,11 +3,12 @@
 use super::elementwise::RawLoop;
 use super::kernel::Kernel;
 use super::layout::Layout;
-use super::matrix::{Epilogue, is_bf16};
+use super::matrix::{Epilogue, gemm_symbol, numbers};
 use super::{Fail, Lowering, known};
 use graphc_abi::args::rows::pool;
 use graphc_ir::tape::Tape;
 use graphc_ir::{Dim, Elem, InstData, Tensor, Type};
+use graphc_kernels::matrix::simd::Numbers;
 use graphc_passes::plan::{Combine, ConstLayout, Place};
 
 /// Strides, dilations and padding of a windowed op.
@@ -45,8 +46,8 @@ impl Window {
 impl Lowering<'_> {
     pub(super) fn conv2d(&mut self, d: &InstData) -> Result<(), Fail> {
         let w = Window::of(d)?;
-        let bf16 = is_bf16(d);
-        if !bf16 && self.ty(d.operands[0]).elem != Elem::F32 {
+        let numbers = numbers(d);
+        if numbers == Numbers::F32 && self.ty(d.operands[0]).elem != Elem::F32 {
             return self.conv_loop(d, &w);
         }
         let epilogue = Epilogue::of(d)?;
@@ -64,7 +65,8 @@ impl Lowering<'_> {
         let k = &(&f_h * &f_w) * &depth;
         let n = columns.floor_div(&Dim::from(groups));
         let m: Dim = out.shape[..3].iter().product();
-        let steps = known(&k).map(|k| if bf16 { k / 2 } else { k });
+        let per_word = numbers.per_word();
+        let steps = known(&k).map(|k| k / per_word);
         let width = self.target.panel_width(known(&m), known(&n).unwrap_or(64), steps.unwrap_or(64));
         let constant = match (self.func.const_of(d.operands[1]), known(&k), known(&n)) {
             (Some(t), Some(k), Some(n)) => Some((t.clone(), k, n)),
@@ -75,30 +77,36 @@ impl Lowering<'_> {
                 let count = groups as usize;
                 let strides = [n, n * count, 1];
                 let row = (known(&f_w).unwrap_or(0) * known(&depth).unwrap_or(0)).max(1);
-                let (t, k) = if bf16 && !row.is_multiple_of(2) { (with_even_rows(&t, row)?, k / row * (row + 1)) } else { (t, k) };
-                let layout = match bf16 {
-                    true => ConstLayout::Pairs { count, k, n, width, strides },
-                    false => ConstLayout::Panels { count, k, n, width, strides },
+                let whole = row.next_multiple_of(per_word);
+                let (t, k) = if whole == row { (t, k) } else { (with_rows_of(&t, row, whole)?, k / row * whole) };
+                let layout = match numbers {
+                    Numbers::F32 => ConstLayout::Panels { count, k, n, width, strides },
+                    _ => ConstLayout::Words { count, k, n, width, strides },
                 };
                 self.constant(d.operands[1], &t, layout)
             }
-            None if bf16 => return Err("a convolution of bf16 whose filter is not constant".into()),
+            None if numbers != Numbers::F32 => return Err("a convolution of small numbers whose filter is not constant".into()),
             None => {
                 let f = self.dense(d.operands[1])?;
                 self.pack(&f, [&Dim::from(groups), &k, &n], [&n, &columns, &Dim::ONE], width, &d.loc)?
             }
         };
         let pointwise = f_h.is_one() && f_w.is_one() && w.stride == [1, 1] && !w.padded() && groups == 1;
+        let pointwise = pointwise && known(&depth).is_none_or(|c| c.is_multiple_of(per_word));
         let g = if pointwise {
-            let g = Kernel::new(if bf16 { "gc_gemm_bf16" } else { "gc_gemm_f32" }).buf("x", &x).whole("w", weights).buf("y", &out);
+            let g = Kernel::new(gemm_symbol(numbers)).buf("x", &x).whole("w", weights).buf("y", &out);
             g.dim("m", &m).dim("n", &n).dim("k", &k).int("nr", width as i64)
         } else {
-            let g =
-                Kernel::new(if bf16 { "gc_conv2d_bf16" } else { "gc_conv2d_f32" }).buf("x", &x).whole("w", weights).buf("y", &out);
+            let symbol = match numbers {
+                Numbers::F32 => "gc_conv2d_f32",
+                Numbers::Bf16 => "gc_conv2d_bf16",
+                Numbers::I8 => "gc_conv2d_i8",
+            };
+            let g = Kernel::new(symbol).buf("x", &x).whole("w", weights).buf("y", &out).int("x_zero", d.attrs.int("x_zero"));
             let g = images(g, &x, &out, ["batch", "in_h", "in_w", "in_c"]).dim("out_c", &columns);
             window(g, &w, &f_h, &f_w).int("groups", groups).int("nr", width as i64)
         };
-        let g = self.epilogue(g.dim("ldc", &ldc), &epilogue, &out, bf16)?;
+        let g = self.epilogue(g.dim("ldc", &ldc), &epilogue, &out, numbers)?;
         self.launch(g, &d.loc)
     }
 
@@ -106,7 +114,7 @@ impl Lowering<'_> {
     fn winograd_filter(&self, d: &InstData, w: &Window, x: &Layout, out: &Layout) -> Option<(Tensor, usize)> {
         let filter = self.func.const_of(d.operands[1])?;
         let &[3, 3, c, n] = filter.shape() else { return None };
-        if is_bf16(d) || w.stride != [1, 1] || w.dilation != [1, 1] || d.attrs.int("groups") > 1 {
+        if numbers(d) != Numbers::F32 || w.stride != [1, 1] || w.dilation != [1, 1] || d.attrs.int("groups") > 1 {
             return None;
         }
         let extents = [known(&out.shape[1]), known(&out.shape[2])];
@@ -133,13 +141,13 @@ impl Lowering<'_> {
         let g = Kernel::new("gc_winograd_f32").buf("x", x).whole("w", weights).buf("y", out);
         let g = images(g, x, out, ["batch", "in_h", "in_w", "in_c"]).int("out_c", n as i64);
         let g = g.dim("pad_top", &w.low[0]).dim("pad_left", &w.low[1]).int("outputs", outputs as i64).int("nr", width as i64);
-        let g = self.epilogue(g.dim("ldc", ldc), &epilogue, out, false)?;
+        let g = self.epilogue(g.dim("ldc", ldc), &epilogue, out, Numbers::F32)?;
         self.launch(g, &d.loc)
     }
 
     pub(super) fn depthwise(&mut self, d: &InstData) -> Result<(), Fail> {
         let w = Window::of(d)?;
-        let bf16 = is_bf16(d);
+        let bf16 = numbers(d) == Numbers::Bf16;
         if !bf16 && self.ty(d.operands[0]).elem != Elem::F32 {
             return self.conv_loop(d, &w);
         }
@@ -153,7 +161,7 @@ impl Lowering<'_> {
         let g = images(g.buf("x", &x).buf("w", &f).buf("y", &out), &x, &out, ["batch", "in_h", "in_w", "in_c"]);
         let g = if bf16 { g } else { g.dim("multiplier", &f.shape[3]) };
         let g = window(g, &w, &f.shape[0], &f.shape[1]).dim("ldc", &ldc);
-        let g = self.epilogue(g, &epilogue, &out, false)?;
+        let g = self.epilogue(g, &epilogue, &out, Numbers::F32)?;
         self.launch(g, &d.loc)
     }
 
@@ -193,7 +201,7 @@ impl Lowering<'_> {
         let g = Kernel::new("gc_conv_transpose_f32").buf("x", &x).whole("w", weights).buf("y", &out);
         let g = images(g, &x, &out, ["batch", "in_h", "in_w", "in_c"]).dim("out_c", &out_c);
         let g = window(g, &w, &f_h, &f_w).int("nr", width as i64);
-        let g = self.epilogue(g, &epilogue, &out, false)?;
+        let g = self.epilogue(g, &epilogue, &out, Numbers::F32)?;
         self.launch(g, &d.loc)
     }
 
@@ -306,12 +314,12 @@ impl Lowering<'_> {
     }
 }
 
-/// A filter of bf16 of one group whose kernel rows, of `row` numbers a column, have got a number of zero each.
-fn with_even_rows(t: &Tensor, row: usize) -> Result<Tensor, Fail> {
-    let columns = t.shape().last().copied().unwrap_or(0);
-    let (from, line) = (t.clone(), row * columns * size_of::<u16>());
-    let zeros = columns * size_of::<u16>();
-    let shape = vec![t.len() / (row * columns).max(1), row + 1, columns];
+/// A filter of small numbers and one group whose kernel rows, of `row` numbers a column, are filled with zeros to `whole`.
+fn with_rows_of(t: &Tensor, row: usize, whole: usize) -> Result<Tensor, Fail> {
+    let columns = t.shape().last().copied().unwrap_or(0) * t.elem().size();
+    let (from, line) = (t.clone(), row * columns);
+    let zeros = (whole - row) * columns;
+    let shape = vec![t.bytes_len() / line.max(1), whole, t.shape().last().copied().unwrap_or(0)];
     let padded = Tensor::deferred(t.elem(), shape, move || {
         from.bytes().chunks(line.max(1)).flat_map(|r| r.iter().copied().chain(std::iter::repeat_n(0, zeros))).collect()
     });

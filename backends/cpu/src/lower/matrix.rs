@@ -7,6 +7,7 @@ use super::{Fail, Lowering, known};
 use graphc_abi::args::matrix::act;
 use graphc_ir::tape::{Bin, Tape};
 use graphc_ir::{Attrs, Dim, Elem, InstData, Loc, Tensor, Type, Value};
+use graphc_kernels::matrix::simd::Numbers;
 use graphc_passes::plan::{Buf, Combine, ConstLayout, Place};
 
 /// What happens to sums before they are stored.
@@ -17,13 +18,22 @@ pub(super) struct Epilogue {
     act: i64,
     lo: f64,
     hi: f64,
+    /// Of sums of integers: scale and shift.
+    scales: Option<[Value; 2]>,
+    /// How the result becomes integers: fields and their values.
+    steps: [(&'static str, f64); 4],
+    half_up: bool,
 }
 
 impl Epilogue {
     /// From the attributes, and the operands after the two factors.
     pub fn of(d: &InstData) -> Result<Epilogue, Fail> {
         let a: &Attrs = &d.attrs;
-        let mut rest = d.operands.iter().skip(2).copied();
+        let (scales, skipped) = match d.operands.get(2..4) {
+            Some(&[scale, shift]) if a.flag("scaled") => (Some([scale, shift]), 4),
+            _ => (None, 2),
+        };
+        let mut rest = d.operands.iter().skip(skipped).copied();
         let bias = if a.flag("bias") { rest.next() } else { None };
         let residual = if a.flag("residual") { rest.next() } else { None };
         let act = match a.str("act") {
@@ -41,7 +51,9 @@ impl Epilogue {
             "elu" => act::ELU,
             k => return Err(format!("no activation {k:?}")),
         };
-        Ok(Epilogue { bias, residual, residual_last: a.flag("residual_last"), act, lo: a.real("act_lo"), hi: a.real("act_hi") })
+        let steps = ["y_rate", "y_zero", "y_lo", "y_hi"].map(|key| (key, a.real(key)));
+        let (residual_last, half_up) = (a.flag("residual_last"), a.flag("y_half_up"));
+        Ok(Epilogue { bias, residual, residual_last, act, lo: a.real("act_lo"), hi: a.real("act_hi"), scales, steps, half_up })
     }
 
     pub fn is_none(&self) -> bool {
@@ -90,8 +102,8 @@ struct Product {
 
 impl Lowering<'_> {
     pub(super) fn contract(&mut self, d: &InstData) -> Result<(), Fail> {
-        if is_bf16(d) {
-            return self.contract_bf16(d);
+        if numbers(d) != Numbers::F32 {
+            return self.contract_words(d);
         }
         let elem = self.ty(d.operands[0]).elem;
         let symbol = match elem {
@@ -165,11 +177,12 @@ impl Lowering<'_> {
         self.launch(k, &d.loc)
     }
 
-    /// A product of bf16 with constant weights and an even inner extent.
-    fn contract_bf16(&mut self, d: &InstData) -> Result<(), Fail> {
+    /// A product of small numbers with constant weights and an inner extent of whole words.
+    fn contract_words(&mut self, d: &InstData) -> Result<(), Fail> {
         let epilogue = Epilogue::of(d)?;
         let alpha = d.attrs.real("alpha");
-        let weights = self.func.const_of(d.operands[1]).cloned().ok_or("a product of bf16 whose weights are not constant")?;
+        let weights =
+            self.func.const_of(d.operands[1]).cloned().ok_or("a product of small numbers whose weights are not constant")?;
         let mut a = self.layout(d.operands[0])?;
         let b = Layout::dense(Buf(u32::MAX), &weights.ty());
         let c = self.result_strided(d.results[0]);
@@ -182,7 +195,7 @@ impl Lowering<'_> {
             let p = merged(d, &a, &b, &c).ok_or("too many batch axes")?;
             packed = self.packed(d, &p, &weights, alpha).map(|w| (p, w));
         }
-        let (p, packed) = packed.ok_or("a product of bf16 that is not one of a matrix with weights")?;
+        let (p, packed) = packed.ok_or("a product of small numbers that is not one of a matrix with weights")?;
         self.gemm(d, &a, packed, &c, &p, &epilogue)
     }
 
@@ -213,12 +226,13 @@ impl Lowering<'_> {
         };
         let batch_stride = if count > 1 { known(&p.batch_strides[1][0])? } else { 0 };
         let strides = [batch_stride, strides[0], strides[1]];
-        let (width, layout) = if is_bf16(d) {
-            if k % 2 != 0 {
+        let per_word = numbers(d).per_word();
+        let (width, layout) = if per_word > 1 {
+            if k % per_word != 0 {
                 return None;
             }
-            let width = self.target.panel_width(known(&p.m), n, k / 2);
-            (width, ConstLayout::Pairs { count, k, n, width, strides })
+            let width = self.target.panel_width(known(&p.m), n, k / per_word);
+            (width, ConstLayout::Words { count, k, n, width, strides })
         } else {
             let width = self.target.panel_width(known(&p.m), n, k);
             (width, ConstLayout::Panels { count, k, n, width, strides })
@@ -236,9 +250,9 @@ impl Lowering<'_> {
         epilogue: &Epilogue,
     ) -> Result<(), Fail> {
         let (mut a, mut p_a, mut a_batch) = (a.clone(), p.a.clone(), p.batch_strides[0].clone());
-        let bf16 = is_bf16(d);
-        let odd = |s: &Dim| bf16 && !s.rem(&Dim::from(2i64)).is_zero();
-        // The kernel reads whole rows, of pairs where they are bf16, and takes 0 as the row stride for "dense".
+        let numbers = numbers(d);
+        let odd = |s: &Dim| !s.rem(&Dim::from(numbers.per_word())).is_zero();
+        // The kernel reads whole rows, of words where numbers are small, and takes 0 as the row stride for "dense".
         if odd(&p_a[0])
             || a_batch.iter().any(odd)
             || !p_a[1].is_one() && !p.k.is_one()
@@ -250,7 +264,7 @@ impl Lowering<'_> {
             a_batch = vec![&p.m * &p.k; a_batch.len()];
         }
         let (k, n, m) = (known(&p.k).unwrap_or(0), known(&p.n).unwrap_or(0), &p.m);
-        let mut g = Kernel::new(if bf16 { "gc_gemm_bf16" } else { "gc_gemm_f32" }).buf("x", &a).whole("w", weights).buf("y", c);
+        let mut g = Kernel::new(gemm_symbol(numbers)).buf("x", &a).whole("w", weights).buf("y", c);
         g = g.dim("m", m).dim("n", &p.n).dim("k", &p.k).int("nr", width as i64).dim("lda", &p_a[0]).dim("ldc", &p.c[0]);
         if let [batch] = p.batch.as_slice() {
             g = g.dim("batch", batch).dim("x_batch", &a_batch[0]).dim("y_batch", &p.batch_strides[2][0]);
@@ -262,7 +276,7 @@ impl Lowering<'_> {
         if let Some(r) = epilogue.residual {
             let r = self.dense(r)?;
             g = g.buf("residual", &r).dim("ldr", &p.n).flag("residual_after", epilogue.residual_last);
-            if bf16 {
+            if numbers == Numbers::Bf16 {
                 g = g.flag("residual_f32", r.elem == Elem::F32);
             }
             if !p.batch.is_empty() {
@@ -272,13 +286,13 @@ impl Lowering<'_> {
                 g = g.in_place(c, &r);
             }
         }
-        if bf16 {
+        if numbers != Numbers::F32 {
             g = g.flag("y_f32", c.elem == Elem::F32);
         }
         self.launch(g, &d.loc)
     }
 
-    /// Bias and activation of an epilogue.
+    /// Bias and activation of an epilogue, and what it does for integers.
     pub(super) fn bias_and_act(&mut self, mut k: Kernel, e: &Epilogue) -> Result<Kernel, Fail> {
         if let Some(b) = e.bias {
             let bias = self.dense(b)?;
@@ -287,21 +301,26 @@ impl Lowering<'_> {
         if e.act != act::NONE {
             k = k.int("act", e.act).real("act_lo", e.lo).real("act_hi", e.hi);
         }
+        if let Some([scale, shift]) = e.scales {
+            let (scale, shift) = (self.dense(scale)?, self.dense(shift)?);
+            k = k.buf("scale", &scale).buf("shift", &shift).flag("y_half_up", e.half_up);
+            k = e.steps.iter().fold(k, |k, &(field, v)| k.real(field, v));
+        }
         Ok(k)
     }
 
     /// Bias, activation and residual of an epilogue whose residual lies as the output `y` with pixel stride `ldr`.
     ///
-    /// `bf16`: of a kernel over bf16.
-    pub(super) fn epilogue(&mut self, k: Kernel, e: &Epilogue, y: &Layout, bf16: bool) -> Result<Kernel, Fail> {
+    /// `numbers`: what the kernel's factors are.
+    pub(super) fn epilogue(&mut self, k: Kernel, e: &Epilogue, y: &Layout, numbers: Numbers) -> Result<Kernel, Fail> {
         let mut k = self.bias_and_act(k, e)?;
-        if bf16 {
+        if numbers != Numbers::F32 {
             k = k.flag("y_f32", y.elem == Elem::F32);
         }
         if let Some(r) = e.residual {
             let r = self.dense(r)?;
             k = k.buf("residual", &r).flag("residual_after", e.residual_last);
-            if bf16 {
+            if numbers == Numbers::Bf16 {
                 k = k.flag("residual_f32", r.elem == Elem::F32);
             }
             if y.is_dense() && r.elem == y.elem {
@@ -376,9 +395,21 @@ impl Lowering<'_> {
     }
 }
 
-/// True for matrix work on bf16 factors with sums of f32.
-pub(super) fn is_bf16(d: &InstData) -> bool {
-    d.attrs.elem("elem").is_some()
+/// What the factors of matrix work are, or of the kernel that computes it.
+pub(super) fn numbers(d: &InstData) -> Numbers {
+    match d.attrs.elem("elem") {
+        _ if d.attrs.flag("scaled") => Numbers::I8,
+        Some(_) => Numbers::Bf16,
+        None => Numbers::F32,
+    }
+}
+
+pub(super) fn gemm_symbol(numbers: Numbers) -> &'static str {
+    match numbers {
+        Numbers::F32 => "gc_gemm_f32",
+        Numbers::Bf16 => "gc_gemm_bf16",
+        Numbers::I8 => "gc_gemm_i8",
+    }
 }
 
 /// Batch, free and contracted axes of a factor.

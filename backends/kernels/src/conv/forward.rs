@@ -1,4 +1,4 @@
-//! `gc_conv2d_f32` and `gc_conv2d_bf16`.
+//! `gc_conv2d_f32`, `gc_conv2d_bf16` and `gc_conv2d_i8`.
 //!
 //! A pointwise convolution is a plain product. Otherwise a table holds, for each row of a block and each tap, a pointer to the
 //! tap's channels (or to zeros), and serves all panels of weights. With few channels the taps of one kernel row, which are
@@ -8,13 +8,14 @@
 
 use super::planar::Planar;
 use super::{Scratch, bytes_of};
-use crate::epilogue::{Epilogue, Stored};
-use crate::matrix::gemm::{Bf16, or, run, sizes};
+use crate::epilogue::{Epilogue, Steps, Stored};
+use crate::matrix::gemm::{epilogue_of, or, run, sizes};
 use crate::matrix::narrow;
 use crate::matrix::product::{Product, Split, copied_row, row_tiles};
+use crate::matrix::simd::Numbers;
+use crate::matrix::tile::Factors;
 use crate::pack::{PANEL_WIDTHS, packed_len, panels};
 use core::ops::Range;
-use graphc_abi::args::bf16::Conv2dBf16Args;
 use graphc_abi::args::matrix::Conv2dArgs;
 use graphc_abi::{Ctx, SCRATCH_BYTES, Status};
 
@@ -29,7 +30,7 @@ const LINES_BYTES: usize = 512 << 10;
 pub(super) struct Conv {
     pub in_h: usize,
     pub in_w: usize,
-    /// Channels of a group, and from a pixel to the next; in pairs where the product is one of pairs, unless it goes by lines.
+    /// Channels of a group, and from a pixel to the next; in words where numbers are small, unless it goes by lines.
     pub c: usize,
     pub ldx: usize,
     pub out_h: usize,
@@ -38,6 +39,8 @@ pub(super) struct Conv {
     pub stride: [usize; 2],
     pub dil: [usize; 2],
     pub pad: [usize; 2],
+    /// The integer that stands for padding.
+    zero: u8,
     /// The product of a group, from row 0 on; its left operand is the image.
     pub product: Product,
 }
@@ -52,62 +55,34 @@ unsafe impl Sync for Conv {}
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gc_conv2d_f32(ctx: *const Ctx, args: *const Conv2dArgs) -> i32 {
     // SAFETY: by the contract.
-    let (ctx, g) = unsafe { (&*ctx, &*args) };
-    // SAFETY: by the contract.
-    match unsafe { convolve(ctx, g, None) } {
-        Some(()) => Status::Ok as i32,
-        None => Status::InvalidShape as i32,
-    }
+    unsafe { status(convolve(&*ctx, &*args, Factors::F32)) }
 }
 
-/// See [`Conv2dBf16Args`].
+/// See [`Conv2dArgs`].
 ///
 /// # Safety
 /// The context and the arguments are those of the calling convention.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gc_conv2d_bf16(ctx: *const Ctx, args: *const Conv2dBf16Args) -> i32 {
+pub unsafe extern "C" fn gc_conv2d_bf16(ctx: *const Ctx, args: *const Conv2dArgs) -> i32 {
     // SAFETY: by the contract.
-    let (ctx, g) = unsafe { (&*ctx, &*args) };
-    let wide = Conv2dArgs {
-        x: g.x.cast(),
-        w: g.w.cast(),
-        y: g.y.cast(),
-        batch: g.batch,
-        in_h: g.in_h,
-        in_w: g.in_w,
-        in_c: g.in_c,
-        out_h: g.out_h,
-        out_w: g.out_w,
-        out_c: g.out_c,
-        k_h: g.k_h,
-        k_w: g.k_w,
-        stride_h: g.stride_h,
-        stride_w: g.stride_w,
-        dil_h: g.dil_h,
-        dil_w: g.dil_w,
-        pad_top: g.pad_top,
-        pad_left: g.pad_left,
-        groups: g.groups,
-        nr: g.nr,
-        ldx: g.ldx,
-        ldc: g.ldc,
-        bias: g.bias,
-        residual: g.residual.cast(),
-        ldr: g.ldr,
-        residual_after: g.residual_after,
-        act: g.act,
-        act_lo: g.act_lo,
-        act_hi: g.act_hi,
-    };
-    // SAFETY: by the contract.
-    match unsafe { convolve(ctx, &wide, Some(Bf16::stored(g.residual_f32, g.y_f32))) } {
-        Some(()) => Status::Ok as i32,
-        None => Status::InvalidShape as i32,
-    }
+    unsafe { status(convolve(&*ctx, &*args, Factors::BF16)) }
 }
 
-/// `bf16`: the factors are, though `g` says f32.
-unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs, bf16: Option<Bf16>) -> Option<()> {
+/// See [`Conv2dArgs`].
+///
+/// # Safety
+/// The context and the arguments are those of the calling convention.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gc_conv2d_i8(ctx: *const Ctx, args: *const Conv2dArgs) -> i32 {
+    // SAFETY: by the contract.
+    unsafe { status(convolve(&*ctx, &*args, Factors::I8)) }
+}
+
+fn status(done: Option<()>) -> i32 {
+    if done.is_some() { Status::Ok as i32 } else { Status::InvalidShape as i32 }
+}
+
+unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs, factors: Factors) -> Option<()> {
     let [batch, in_h, in_w, in_c, out_h, out_w, out_c] = sizes([g.batch, g.in_h, g.in_w, g.in_c, g.out_h, g.out_w, g.out_c])?;
     let [k_h, k_w, stride_h, stride_w, dil_h, dil_w] = sizes([g.k_h, g.k_w, g.stride_h, g.stride_w, g.dil_h, g.dil_w])?;
     let [pad_top, pad_left, groups, nr, ldx, ldc, ldr] = sizes([g.pad_top, g.pad_left, g.groups, g.nr, g.ldx, g.ldc, g.ldr])?;
@@ -116,14 +91,14 @@ unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs, bf16: Option<Bf16>) -> Option<()> 
     if !PANEL_WIDTHS.contains(&nr) || in_c % groups != 0 || out_c % groups != 0 {
         return None;
     }
-    let epilogue = Epilogue::new(g.bias, g.residual, ldr, g.residual_after, g.act, g.act_lo, g.act_hi)?.of_bf16(bf16);
-    let pairs = bf16.is_some();
+    let epilogue = epilogue_of!(g, ldr, factors.numbers)?;
+    let zero = u8::try_from(g.x_zero).ok()?;
     let (c, n, rows) = (in_c / groups, out_c / groups, batch * out_h * out_w);
     if rows == 0 || n == 0 {
         return Some(());
     }
-    // From here on pairs take the place of numbers, but for the images of a convolution by lines.
-    let per_word = if pairs { 2 } else { 1 };
+    // From here on words take the place of numbers, but for the images of a convolution by lines.
+    let per_word = factors.numbers.per_word();
     let k = k_h * (k_w * c).div_ceil(per_word);
     let product = Product {
         a: g.x,
@@ -141,7 +116,7 @@ unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs, bf16: Option<Bf16>) -> Option<()> 
         n,
         accumulate: false,
         last: true,
-        pairs: bf16.map(|b| b.micros),
+        factors,
         epilogue,
     };
     let of_group = |i: usize| product.of_group(i, c / per_word, packed_len(k, n, nr));
@@ -153,7 +128,7 @@ unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs, bf16: Option<Bf16>) -> Option<()> 
         return Some(());
     }
     let (stride, dil, pad) = ([stride_h, stride_w], [dil_h, dil_w], [pad_top, pad_left]);
-    let mut conv = Conv { in_h, in_w, c, ldx, out_h, out_w, k: [k_h, k_w], stride, dil, pad, product };
+    let mut conv = Conv { in_h, in_w, c, ldx, out_h, out_w, k: [k_h, k_w], stride, dil, pad, zero, product };
     let work = rows.saturating_mul(n).saturating_mul(k);
     let split = Split::new(ctx.threads, rows, panels(n, nr), work.saturating_mul(groups), groups);
     if let Some(planar) = Planar::new(&conv, groups) {
@@ -205,7 +180,11 @@ impl Product {
 impl Conv {
     /// How the image lies in memory.
     fn image(&self) -> Stored {
-        if self.product.pairs.is_some() { Stored::Bf16 } else { Stored::F32 }
+        match self.product.factors.numbers {
+            Numbers::F32 => Stored::F32,
+            Numbers::Bf16 => Stored::Bf16,
+            Numbers::I8 => Stored::U8,
+        }
     }
 
     fn with(&self, product: Product) -> Conv {
@@ -217,7 +196,7 @@ impl Conv {
         let taps = self.k[0] * self.k[1];
         let max_rows = self.product.micro().max_rows();
         // SAFETY: the scratch is this worker's.
-        let zeros = unsafe { scratch.zeros(self.c) };
+        let zeros = unsafe { scratch.padding(self.c, self.zero) };
         let footprint = 4 * self.c * (self.stride[0] * self.stride[1]).min(taps);
         let weights = 4 * panels.len() * self.product.panel_stride;
         let by_image = IMAGE_BYTES / footprint.max(1);
@@ -315,9 +294,9 @@ impl Lines {
     /// `None` where the convolution does not qualify.
     fn new(conv: &Conv, groups: usize) -> Option<Lines> {
         let [k_h, k_w] = conv.k;
-        let pairs = conv.product.pairs.is_some();
-        let narrow = if pairs { None } else { narrow::weights_len(conv.product.n, k_h, k_w * conv.c) };
-        let folded = if pairs { 0 } else { folded_pixels(conv) };
+        let per_word = conv.product.factors.numbers.per_word();
+        let narrow = if per_word > 1 { None } else { narrow::weights_len(conv.product.n, k_h, k_w * conv.c) };
+        let folded = folded_pixels(conv);
         let narrow = narrow.filter(|_| folded == 0);
         if groups != 1
             || conv.dil[1] != 1
@@ -329,10 +308,10 @@ impl Lines {
         }
         // The last columns may stand for pixels beyond the line.
         let reach = (conv.out_w.next_multiple_of(folded.max(1)) - 1) * conv.stride[1] + k_w;
-        // A run of an odd number of bf16 is read with the number behind it, which meets a weight of zero.
-        let odd = pairs && !(k_w * conv.c).is_multiple_of(2);
-        let in_place = conv.pad[1] == 0 && reach <= conv.in_w && !odd;
-        let padded = if in_place { 0 } else { reach.max(conv.pad[1] + conv.in_w) + usize::from(odd) };
+        // A run that ends within a word is read with the numbers behind it, which meet weights of zero.
+        let behind = if (k_w * conv.c).is_multiple_of(per_word) { 0 } else { per_word - 1 };
+        let in_place = conv.pad[1] == 0 && reach <= conv.in_w && behind == 0;
+        let padded = if in_place { 0 } else { reach.max(conv.pad[1] + conv.in_w) + behind };
         let line = conv.image().bytes(padded * conv.c);
         let span = (k_h - 1) * conv.dil[0] + 1;
         // Input lines that fit, less those that the first output line needs.
@@ -341,9 +320,9 @@ impl Lines {
         let by_table = TABLE_BYTES / (8 * k_h * conv.out_w).max(1);
         let lines = (spare / conv.stride[0]).min(by_image).min(by_table).max(1);
         let copies = padded * conv.c * (lines * conv.stride[0] + span);
-        // Pairs of bf16 may begin anywhere, which no stride in pairs tells.
+        // Words of small numbers may begin anywhere, which no stride in words tells.
         let one_panel = panels(conv.product.n, conv.product.nr) == 1;
-        let by_line = folded > 0 || narrow.is_none() && !pairs && conv.out_w >= MIN_LINE && one_panel;
+        let by_line = folded > 0 || narrow.is_none() && per_word == 1 && conv.out_w >= MIN_LINE && one_panel;
         let (table, zeros) = if by_line { (k_h, reach * conv.c) } else { (lines * conv.out_w * k_h, k_w * conv.c) };
         let bytes = bytes_of::<*const f32>(table)
             .saturating_add(bytes_of::<u8>(conv.image().bytes(copies)))
@@ -359,7 +338,7 @@ impl Lines {
         let pixels = conv.out_w * conv.out_h;
         let run = k_w * conv.c;
         // SAFETY: the scratch is this worker's.
-        let zeros = unsafe { scratch.zeros(self.zeros) };
+        let zeros = unsafe { scratch.padding(self.zeros, conv.zero) };
         let table = scratch.take::<*const f32>(self.table);
         let image_stored = conv.image();
         let copies = scratch.take::<u8>(image_stored.bytes(self.copies)).cast::<f32>();
@@ -419,7 +398,7 @@ impl Lines {
                 let product = Product {
                     table,
                     runs: k_h,
-                    steps: if p.pairs.is_some() { run.div_ceil(2) } else { run },
+                    steps: run.div_ceil(p.factors.numbers.per_word()),
                     c: p.c_at(first, 0),
                     epilogue: p.epilogue.at(first, 0),
                     ..*p
@@ -490,9 +469,9 @@ impl Lines {
             unsafe {
                 let (from, to) = (stored.at(base, y * line).cast::<u8>(), stored.at_mut(copies, (y - first) * stride).cast::<u8>());
                 let [left, line, stride] = [left, line, stride].map(|n| stored.bytes(n));
-                to.write_bytes(0, left);
+                to.write_bytes(conv.zero, left);
                 core::ptr::copy_nonoverlapping(from, to.add(left), line);
-                to.add(left + line).write_bytes(0, stride - left - line);
+                to.add(left + line).write_bytes(conv.zero, stride - left - line);
             }
         }
         Source { base: copies, first, stride }
@@ -533,7 +512,8 @@ pub(super) fn folded_pixels(conv: &Conv) -> usize {
     let pixels = FOLDED_LANES / n;
     let dense = conv.product.ldc == n && (e.residual.is_null() || e.ldr == n);
     let long = conv.k[1] >= 3 * pixels * conv.stride[1];
-    if n <= 4 && dense && long && conv.out_w >= MIN_FOLDED && conv.dil[1] == 1 { pixels } else { 0 }
+    let f32 = conv.product.factors.numbers == Numbers::F32;
+    if f32 && n <= 4 && dense && long && conv.out_w >= MIN_FOLDED && conv.dil[1] == 1 { pixels } else { 0 }
 }
 
 /// Inner extent of a kernel row for so many pixels.

@@ -12,7 +12,7 @@ use super::{Scratch, bytes_of};
 use crate::data::transpose::tile;
 use crate::epilogue::{Epilogue, finish_rows};
 use crate::matrix::product::row_tiles;
-use crate::matrix::simd::{Portable, Simd};
+use crate::matrix::simd::{Numbers, Portable, Simd};
 #[allow(unused_imports)] // Some architectures have one tier.
 use crate::tier::{Tier, tier};
 use core::ops::Range;
@@ -46,7 +46,12 @@ impl Planar {
     pub fn new(conv: &Conv, groups: usize) -> Option<Planar> {
         let ([k_h, k_w], n) = (conv.k, conv.product.n);
         let reached = k_h.checked_mul(n)?;
-        if groups != 1 || conv.product.pairs.is_some() || n > MAX_CHANNELS || reached > MAX_REACHED || conv.out_w < MIN_LINE {
+        if groups != 1
+            || conv.product.factors.numbers != Numbers::F32
+            || n > MAX_CHANNELS
+            || reached > MAX_REACHED
+            || conv.out_w < MIN_LINE
+        {
             return None;
         }
         if folded_pixels(conv) > 0 {

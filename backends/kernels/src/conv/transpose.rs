@@ -7,7 +7,7 @@ use super::{Scratch, bytes_of};
 use crate::epilogue::{Epilogue, finish_rows};
 use crate::matrix::gemm::{or, sizes};
 use crate::matrix::product::{Product, Split, row_tiles};
-use crate::matrix::tile::micro;
+use crate::matrix::tile::{Factors, micro};
 use crate::pack::{PANEL_WIDTHS, pack_conv_transpose_raw, panels, transposed_taps};
 use core::ops::Range;
 use graphc_abi::args::matrix::{ConvTransposeArgs, PackTransposeArgs};
@@ -160,7 +160,7 @@ impl Transposed {
                         n: (group * self.nr).min(self.out_c - p * self.nr),
                         accumulate: false,
                         last: false,
-                        pairs: None,
+                        factors: Factors::F32,
                         epilogue: Epilogue::NONE,
                     };
                     product.multiply(count, 0..group);

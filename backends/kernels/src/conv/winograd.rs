@@ -15,6 +15,7 @@ use super::ZEROS;
 use crate::epilogue::Epilogue;
 use crate::matrix::gemm::{or, sizes};
 use crate::matrix::product::{Product, row_tiles};
+use crate::matrix::tile::Factors;
 use crate::pack::{PANEL_WIDTHS, packed_len, panels};
 use core::ops::Range;
 use form::{MAX_POINTS, TileInput, TileOutput, Transforms};
@@ -312,7 +313,7 @@ impl Block {
                     n: count * conv.nr,
                     accumulate: false,
                     last: false,
-                    pairs: None,
+                    factors: Factors::F32,
                     epilogue: Epilogue::NONE,
                 };
                 if rows > 0 {

@@ -1,13 +1,13 @@
-//! `gc_gemm_f32` and `gc_gemm_bf16`: a matrix times packed weights.
+//! `gc_gemm_f32`, `gc_gemm_bf16` and `gc_gemm_i8`: a matrix times packed weights.
 
 use super::gemv;
 use super::narrow;
 use super::product::{Product, Split};
-use super::tile::{Micros, pairs_micro};
-use crate::epilogue::{Epilogue, Stored};
+use super::simd::Numbers;
+use super::tile::Factors;
+use crate::epilogue::{Epilogue, Steps, Stored};
 use crate::pack::{pack_raw, packed_len, panels};
 use core::ops::Range;
-use graphc_abi::args::bf16::GemmBf16Args;
 use graphc_abi::args::matrix::{GemmArgs, PackArgs};
 use graphc_abi::{Ctx, Status};
 
@@ -25,7 +25,7 @@ pub(crate) fn or(x: usize, default: usize) -> usize {
 unsafe fn part(g: &Product, m: usize, rows: Range<usize>, panels: Range<usize>, scratch: *mut f32) {
     // SAFETY: rows and panels of the caller's product.
     unsafe {
-        if m <= gemv::MAX_ROWS && g.pairs.is_none() {
+        if m <= gemv::MAX_ROWS && g.factors.numbers == Numbers::F32 {
             return gemv::multiply(g, m, panels);
         }
         let part = Product {
@@ -34,7 +34,7 @@ unsafe fn part(g: &Product, m: usize, rows: Range<usize>, panels: Range<usize>, 
             epilogue: g.epilogue.at(rows.start, 0),
             ..*g
         };
-        if g.pairs.is_none() && narrow::weights_len(g.n, 1, g.steps).is_some() {
+        if g.factors.numbers == Numbers::F32 && narrow::weights_len(g.n, 1, g.steps).is_some() {
             return narrow::multiply(&part, rows.len(), scratch);
         }
         part.multiply_blocked(rows.len(), panels, g.depth_blocks(m), scratch)
@@ -73,82 +73,73 @@ pub(crate) unsafe fn run(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gc_gemm_f32(ctx: *const Ctx, args: *const GemmArgs) -> i32 {
     // SAFETY: by the contract.
-    unsafe { multiply(&*ctx, &*args, None) }
+    unsafe { multiply(&*ctx, &*args, Factors::F32) }
 }
 
-/// See [`GemmBf16Args`].
+/// See [`GemmArgs`].
 ///
 /// # Safety
 /// The context and the arguments are those of the calling convention.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gc_gemm_bf16(ctx: *const Ctx, args: *const GemmBf16Args) -> i32 {
+pub unsafe extern "C" fn gc_gemm_bf16(ctx: *const Ctx, args: *const GemmArgs) -> i32 {
     // SAFETY: by the contract.
-    let (ctx, g) = unsafe { (&*ctx, &*args) };
+    unsafe { multiply_words(&*ctx, &*args, Factors::BF16) }
+}
+
+/// See [`GemmArgs`].
+///
+/// # Safety
+/// The context and the arguments are those of the calling convention.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gc_gemm_i8(ctx: *const Ctx, args: *const GemmArgs) -> i32 {
+    // SAFETY: by the contract.
+    unsafe { multiply_words(&*ctx, &*args, Factors::I8) }
+}
+
+/// The epilogue that the arguments of a product of `numbers` say; `None` if they are not valid.
+macro_rules! epilogue_of {
+    ($g:expr, $ldr:expr, $numbers:expr) => {{
+        let (g, numbers): (_, Numbers) = ($g, $numbers);
+        let stored = |f32: i64| match numbers {
+            Numbers::Bf16 if f32 == 0 => Stored::Bf16,
+            _ => Stored::F32,
+        };
+        Epilogue::new(g.bias, g.residual, $ldr, g.residual_after, g.act, g.act_lo, g.act_hi).and_then(|e| {
+            let e = e.stored(stored(g.residual_f32), stored(g.y_f32));
+            if numbers != Numbers::I8 {
+                return Some(e);
+            }
+            let (rate, zero, lo, hi) = (g.y_rate as f32, g.y_zero as f32, g.y_lo as f32, g.y_hi as f32);
+            let stored = if g.y_f32 == 0 { Stored::U8 } else { Stored::F32 };
+            let valid = !g.scale.is_null() && !g.shift.is_null() && (g.y_f32 != 0 || (0.0 <= lo && lo <= hi && hi <= 255.0));
+            let steps = Steps { rate, zero, lo, hi, half_up: g.y_half_up != 0 };
+            valid.then_some(Epilogue { scale: g.scale, shift: g.shift, steps, stored, ..e })
+        })
+    }};
+}
+pub(crate) use epilogue_of;
+
+/// A product whose factors lie in words of several numbers.
+unsafe fn multiply_words(ctx: &Ctx, g: &GemmArgs, factors: Factors) -> i32 {
+    let count = factors.numbers.per_word() as i64;
     let lda = if g.lda == 0 { g.k } else { g.lda };
-    if [g.k, lda, g.x_batch].iter().any(|v| v % 2 != 0) {
+    if [g.k, lda, g.x_batch, g.w_batch].iter().any(|v| v % count != 0) {
         return Status::InvalidShape as i32;
     }
-    // Pairs take the place of numbers.
-    let words = GemmArgs {
-        x: g.x.cast(),
-        w: g.w.cast(),
-        y: g.y.cast(),
-        m: g.m,
-        n: g.n,
-        k: g.k / 2,
-        nr: g.nr,
-        lda: lda / 2,
-        ldc: g.ldc,
-        batch: g.batch,
-        x_batch: g.x_batch / 2,
-        w_batch: g.w_batch / 2,
-        y_batch: g.y_batch,
-        bias: g.bias,
-        bias_batch: g.bias_batch,
-        residual: g.residual.cast(),
-        ldr: g.ldr,
-        residual_batch: g.residual_batch,
-        residual_after: g.residual_after,
-        act: g.act,
-        act_lo: g.act_lo,
-        act_hi: g.act_hi,
-    };
+    let words = GemmArgs { k: g.k / count, lda: lda / count, x_batch: g.x_batch / count, w_batch: g.w_batch / count, ..*g };
     // SAFETY: by the contract.
-    unsafe { multiply(ctx, &words, Some(Bf16::stored(g.residual_f32, g.y_f32))) }
+    unsafe { multiply(ctx, &words, factors) }
 }
 
-/// How residual and result of a product of bf16 lie in memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Bf16 {
-    pub residual: Stored,
-    pub result: Stored,
-    /// The microkernels of pairs: what never multiplies them does not refer to them, and a program without bf16 is smaller.
-    pub micros: Micros,
-}
-
-impl Bf16 {
-    /// Factors of bf16, with residual and result of f32 where the flags say so.
-    pub fn stored(residual_f32: i64, result_f32: i64) -> Bf16 {
-        Bf16 { residual: stored(residual_f32), result: stored(result_f32), micros: pairs_micro }
-    }
-}
-
-/// From a flag that says "f32".
-fn stored(f32: i64) -> Stored {
-    if f32 == 0 { Stored::Bf16 } else { Stored::F32 }
-}
-
-/// `bf16`: the factors are, in pairs that `g` counts as numbers.
-unsafe fn multiply(ctx: &Ctx, g: &GemmArgs, bf16: Option<Bf16>) -> i32 {
+/// `g` counts words of the factors.
+unsafe fn multiply(ctx: &Ctx, g: &GemmArgs, factors: Factors) -> i32 {
     let Some([m, n, k, nr, lda, ldc, ldr, batch]) = sizes([g.m, g.n, g.k, g.nr, g.lda, g.ldc, g.ldr, g.batch]) else {
         return Status::InvalidShape as i32;
     };
     let ldr = or(ldr, n);
-    let epilogue = Epilogue::new(g.bias, g.residual, ldr, g.residual_after, g.act, g.act_lo, g.act_hi);
-    let Some(epilogue) = epilogue.filter(|_| crate::pack::PANEL_WIDTHS.contains(&nr)) else {
+    let Some(epilogue) = epilogue_of!(g, ldr, factors.numbers).filter(|_| crate::pack::PANEL_WIDTHS.contains(&nr)) else {
         return Status::InvalidShape as i32;
     };
-    let epilogue = epilogue.of_bf16(bf16);
     if m == 0 || n == 0 {
         return Status::Ok as i32;
     }
@@ -174,10 +165,12 @@ unsafe fn multiply(ctx: &Ctx, g: &GemmArgs, bf16: Option<Bf16>) -> i32 {
                 n,
                 accumulate: false,
                 last: true,
-                pairs: bf16.map(|b| b.micros),
+                factors,
                 epilogue: Epilogue {
                     bias: shift(g.bias, Stored::F32, i * g.bias_batch),
                     residual: shift(g.residual, epilogue.residual_stored, i * g.residual_batch),
+                    scale: g.scale,
+                    shift: g.shift,
                     ..epilogue
                 },
             }

@@ -7,7 +7,7 @@ use super::dot::dots;
 use super::gemm::{or, sizes};
 use super::gemv;
 use super::product::{Product, Split, row_tiles};
-use super::tile::micro;
+use super::tile::{Factors, micro};
 use crate::epilogue::{Epilogue, finish_rows};
 use crate::pack::{pack_raw, panel_width, panels};
 use core::ops::Range;
@@ -183,7 +183,7 @@ impl Matmul {
             n: self.n,
             accumulate: false,
             last: true,
-            pairs: None,
+            factors: Factors::F32,
             epilogue: self.epilogue,
         }
     }

@@ -1,6 +1,7 @@
 //! Loops over the tiles of a product, and its division among threads.
 
-use super::tile::{Micro, Micros, Tile, micro};
+use super::simd::Numbers;
+use super::tile::{Factors, Micro, Tile};
 use crate::epilogue::{Epilogue, Stored, finish_rows};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -40,8 +41,8 @@ pub struct Product {
     pub accumulate: bool,
     /// These are the last terms of the sums: apply the epilogue.
     pub last: bool,
-    /// Both operands are bf16, two numbers in the place of one of f32, and these multiply them; strides and extents count pairs.
-    pub pairs: Option<Micros>,
+    /// What both operands are. Their strides and extents count words of 32 bits, of several numbers where these are small.
+    pub factors: Factors,
     pub epilogue: Epilogue,
 }
 
@@ -59,12 +60,7 @@ pub fn row_tiles(m: usize, max: usize) -> impl Iterator<Item = (usize, usize)> {
 
 impl Product {
     pub fn micro(&self) -> &'static Micro {
-        self.micro_of(self.nr)
-    }
-
-    /// The microkernels for panels `width` wide.
-    fn micro_of(&self, width: usize) -> &'static Micro {
-        self.pairs.unwrap_or(micro)(width)
+        (self.factors.micros)(self.nr)
     }
 
     /// The place of result `row`, `col`.
@@ -83,7 +79,7 @@ impl Product {
             let panel = self.b.wrapping_add(p * self.panel_stride);
             let columns = self.nr.min(self.n - p * self.nr);
             // The last panel may fill fewer vectors; a table is made for the tiles of whole panels.
-            let micro = self.micro_of(if direct { self.nr.min(columns.next_multiple_of(16)) } else { self.nr });
+            let micro = (self.factors.micros)(if direct { self.nr.min(columns.next_multiple_of(16)) } else { self.nr });
             for sub in (0..columns).step_by(micro.width) {
                 let b = panel.wrapping_add(sub);
                 let col = p * self.nr + sub;
@@ -151,6 +147,11 @@ impl Product {
                 tile.epilogue = &epilogue;
                 return kernel(&tile);
             }
+            // Sums of integers become reals in the kernel all the same.
+            let scales = epilogue.scales();
+            if self.factors.numbers == Numbers::I8 {
+                tile.epilogue = &scales;
+            }
             let (c, cols) = (tile.c, tile.cols.min(micro.width));
             if self.accumulate {
                 kernel(&tile);
@@ -181,8 +182,12 @@ impl Product {
     /// The number of blocks into which the inner extent of a product of `m` rows is divided. It decides the order of summation, so
     /// it must not depend on the number of threads: `m` is that of the whole product.
     pub fn depth_blocks(&self, m: usize) -> usize {
-        // Partial sums lie in `c`, where a residual may lie too.
-        if m <= 28 || core::ptr::eq(self.epilogue.residual, self.c) || self.epilogue.stored == Stored::Bf16 {
+        // Partial sums lie in `c`, where a residual may lie too, or there is no room for them.
+        if m <= 28
+            || core::ptr::eq(self.epilogue.residual, self.c)
+            || self.epilogue.stored != Stored::F32
+            || self.factors.numbers == Numbers::I8
+        {
             return 1;
         }
         (4 * self.steps * self.nr).div_ceil(PANEL_BYTES).min(self.steps / 768).max(1)

@@ -42,6 +42,10 @@ pub trait Simd: Copy + 'static {
     unsafe fn lower_half(a: Self::V) -> Self::V;
     /// The bf16 number in the upper half of each lane.
     unsafe fn upper_half(a: Self::V) -> Self::V;
+    /// The sums of lanes that hold i32; they wrap.
+    unsafe fn add_ints(a: Self::V, b: Self::V) -> Self::V;
+    /// Lanes that hold i32 as floats.
+    unsafe fn from_ints(a: Self::V) -> Self::V;
     unsafe fn sum(a: Self::V) -> f32;
     /// The largest lane, in the sense of `max`.
     unsafe fn largest(a: Self::V) -> f32;
@@ -71,6 +75,18 @@ pub trait Simd: Copy + 'static {
             Self::store(lanes.as_mut_ptr(), v);
             for (i, lane) in lanes.iter().enumerate().take(n) {
                 *p.add(i) = half::bf16::from_f32(*lane).to_bits();
+            }
+        }
+    }
+
+    /// As `store_n`, of lanes that are integers in 0..=255.
+    #[inline(always)]
+    unsafe fn store_u8(p: *mut u8, v: Self::V, n: usize) {
+        unsafe {
+            let mut lanes = [0f32; 16];
+            Self::store(lanes.as_mut_ptr(), v);
+            for (i, lane) in lanes.iter().enumerate().take(n) {
+                *p.add(i) = *lane as u8;
             }
         }
     }
@@ -183,6 +199,14 @@ impl Simd for Portable {
         lanes(|i| f32::from_bits(a[i].to_bits() & 0xffff_0000))
     }
     #[inline(always)]
+    unsafe fn add_ints(a: Self::V, b: Self::V) -> Self::V {
+        lanes(|i| f32::from_bits(a[i].to_bits().wrapping_add(b[i].to_bits())))
+    }
+    #[inline(always)]
+    unsafe fn from_ints(a: Self::V) -> Self::V {
+        lanes(|i| a[i].to_bits() as i32 as f32)
+    }
+    #[inline(always)]
     unsafe fn sum(a: Self::V) -> f32 {
         (a[0] + a[2]) + (a[1] + a[3])
     }
@@ -193,14 +217,39 @@ impl Simd for Portable {
     }
 }
 
+/// What the factors of a product are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    F32,
+    /// Pairs of bf16, of neighbouring steps, in the place of one f32.
+    Bf16,
+    /// Four integers of 8 bits in the place of one f32, unsigned on the left and signed on the right. Sums are i32.
+    I8,
+}
+
+impl Numbers {
+    /// Numbers in the place of one f32.
+    pub const fn per_word(self) -> usize {
+        match self {
+            Numbers::F32 => 1,
+            Numbers::Bf16 => 2,
+            Numbers::I8 => 4,
+        }
+    }
+}
+
 /// How the two factors of a step are multiplied, and how results are stored.
 ///
 /// # Safety
 /// As [`Simd`].
 #[allow(clippy::missing_safety_doc)]
 pub trait Dot<S: Simd>: 'static {
-    /// A lane of a factor holds two numbers of bf16, of neighbouring steps; results may be bf16.
-    const PAIRS: bool;
+    /// What a lane of a factor holds. Results may be of the same kind, or f32.
+    const NUMBERS: Numbers;
+    /// The same as conditions that are decided before any code is made: comparisons in a microkernel would keep its sums in memory.
+    const F32: bool = matches!(Self::NUMBERS, Numbers::F32);
+    const BF16: bool = matches!(Self::NUMBERS, Numbers::Bf16);
+    const I8: bool = matches!(Self::NUMBERS, Numbers::I8);
 
     /// `acc` plus the products of each lane.
     unsafe fn dot(a: S::V, b: S::V, acc: S::V) -> S::V;
@@ -215,7 +264,7 @@ pub trait Dot<S: Simd>: 'static {
 pub struct Singles;
 
 impl<S: Simd> Dot<S> for Singles {
-    const PAIRS: bool = false;
+    const NUMBERS: Numbers = Numbers::F32;
 
     #[inline(always)]
     unsafe fn dot(a: S::V, b: S::V, acc: S::V) -> S::V {
@@ -227,7 +276,7 @@ impl<S: Simd> Dot<S> for Singles {
 pub struct Pairs;
 
 impl<S: Simd> Dot<S> for Pairs {
-    const PAIRS: bool = true;
+    const NUMBERS: Numbers = Numbers::Bf16;
 
     #[inline(always)]
     unsafe fn dot(a: S::V, b: S::V, acc: S::V) -> S::V {
@@ -238,6 +287,23 @@ impl<S: Simd> Dot<S> for Pairs {
     }
 }
 
+/// Fours of integers.
+pub struct Quads;
+
+impl Dot<Portable> for Quads {
+    const NUMBERS: Numbers = Numbers::I8;
+
+    #[inline(always)]
+    unsafe fn dot(a: [f32; 4], b: [f32; 4], acc: [f32; 4]) -> [f32; 4] {
+        lanes(|i| {
+            let (a, b) = (a[i].to_bits().to_le_bytes(), b[i].to_bits().to_le_bytes());
+            let products = [0, 1, 2, 3].map(|q| i32::from(a[q]) * i32::from(b[q] as i8));
+            let sum = products.iter().sum::<i32>();
+            f32::from_bits(acc[i].to_bits().wrapping_add(sum as u32))
+        })
+    }
+}
+
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "x86_64")]
@@ -245,4 +311,4 @@ mod x86;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512, NativePairs};
+pub use x86::{Avx2, Avx512, NativePairs, NativeQuads};

@@ -4,17 +4,20 @@
 //! (direct: a matrix, or pixels of one line of an image, run by run) or through a table of pointers, one for each run of consecutive
 //! elements and row (indirect: a convolution's taps). The right operand is a panel of packed weights, `ldb` floats a step.
 //!
-//! The same microkernels multiply bf16: two numbers of neighbouring steps lie in the place of one f32, in both operands, so that
-//! extents, strides and pointers count such pairs.
+//! The same microkernels multiply bf16 and 8-bit integers: two or four numbers of neighbouring steps lie in the place of one f32, in
+//! both operands, so that extents, strides and pointers count such words.
 
 // Indices run over several arrays of registers at once.
 #![allow(clippy::needless_range_loop)]
 
-use super::simd::{Dot, Pairs, Portable, Simd, Singles};
+use super::simd::{Dot, Numbers, Pairs, Portable, Quads, Simd, Singles};
 use crate::epilogue::{Activation, Epilogue, Stored, hard_swish};
 #[allow(unused_imports)] // Some architectures have one tier.
-use crate::tier::{Tier, has_bf16_dots, tier};
+use crate::tier::{Tier, has_bf16_dots, has_int8_dots, tier};
 use core::ptr::null;
+
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx512, NativePairs, NativeQuads};
 
 /// What a microkernel works on.
 #[derive(Clone, Copy)]
@@ -71,7 +74,7 @@ impl Tile {
     #[inline(always)]
     fn stored<S: Simd, D: Dot<S>>(&self) -> Stored {
         // SAFETY: an epilogue that is not null is valid.
-        if D::PAIRS && !self.epilogue.is_null() { unsafe { (*self.epilogue).stored } } else { Stored::F32 }
+        if !D::F32 && !self.epilogue.is_null() { unsafe { (*self.epilogue).stored } } else { Stored::F32 }
     }
 }
 
@@ -173,16 +176,17 @@ unsafe fn tile<S: Simd, D: Dot<S>, const MR: usize, const NV: usize, const INDIR
                 }
             }
         }
-        if S::STORES_APART {
-            let mut sums: Sums<S, MR, NV> = [[S::zero(); NV]; MR];
-            for i in 0..MR {
-                for j in 0..NV {
-                    sums[i][j] = acc[i][j];
-                }
+        // Sums that a loop indexes lie in memory: were they these, then from the first step on.
+        let mut sums: Sums<S, MR, NV> = [[S::zero(); NV]; MR];
+        for i in 0..MR {
+            for j in 0..NV {
+                sums[i][j] = acc[i][j];
             }
+        }
+        if S::STORES_APART {
             store_apart::<S, D, MR, NV>(t, &mut sums);
         } else {
-            store::<S, D, MR, NV>(t, &mut acc);
+            store::<S, D, MR, NV>(t, &mut sums);
         }
     }
 }
@@ -197,7 +201,7 @@ unsafe fn store_apart<S: Simd, D: Dot<S>, const MR: usize, const NV: usize>(t: &
 #[inline(always)]
 pub(super) unsafe fn store<S: Simd, D: Dot<S>, const MR: usize, const NV: usize>(t: &Tile, acc: &mut Sums<S, MR, NV>) {
     unsafe {
-        if !D::PAIRS && t.cols >= NV * S::LANES {
+        if D::F32 && t.cols >= NV * S::LANES {
             store_part::<S, D, MR, NV, true>(t, acc)
         } else {
             store_part::<S, D, MR, NV, false>(t, acc)
@@ -225,6 +229,15 @@ unsafe fn store_part<S: Simd, D: Dot<S>, const MR: usize, const NV: usize, const
         }
         if !t.epilogue.is_null() {
             let e = &*t.epilogue;
+            if D::I8 {
+                for j in 0..NV {
+                    let (p, shift) = (e.scale.wrapping_add(S::LANES * j), e.shift.wrapping_add(S::LANES * j));
+                    let (scale, shift) = (S::load_n(p, n[j]), S::load_n(shift.cast(), n[j]));
+                    for i in 0..MR {
+                        acc[i][j] = S::mul(S::from_ints(S::add_ints(acc[i][j], shift)), scale);
+                    }
+                }
+            }
             if !e.bias.is_null() {
                 for j in 0..NV {
                     let p = e.bias.wrapping_add(S::LANES * j);
@@ -235,11 +248,13 @@ unsafe fn store_part<S: Simd, D: Dot<S>, const MR: usize, const NV: usize, const
                 }
             }
             if !e.residual.is_null() {
+                let halves = D::BF16 && e.residual_stored == Stored::Bf16;
                 for i in 0..MR {
                     for j in 0..NV {
-                        let p = e.residual_stored.at(e.residual, i * e.ldr + S::LANES * j);
-                        let v = if D::PAIRS && e.residual_stored == Stored::Bf16 {
-                            S::load_bf16(p.cast(), n[j])
+                        let at = i * e.ldr + S::LANES * j;
+                        let p = e.residual.wrapping_add(at);
+                        let v = if halves {
+                            S::load_bf16(e.residual.cast::<u16>().wrapping_add(at), n[j])
                         } else if FULL {
                             S::load(p)
                         } else {
@@ -268,7 +283,17 @@ unsafe fn store_part<S: Simd, D: Dot<S>, const MR: usize, const NV: usize, const
                 _ => {}
             }
         }
-        if t.stored::<S, D>() == Stored::Bf16 {
+        if D::I8 && t.stored::<S, D>() == Stored::U8 {
+            let steps = &(*t.epilogue).steps;
+            for i in 0..MR {
+                for j in 0..NV {
+                    let v = steps.of::<S>(acc[i][j]);
+                    S::store_u8(t.c.cast::<u8>().wrapping_add(i * t.ldc + S::LANES * j), v, n[j]);
+                }
+            }
+            return;
+        }
+        if D::BF16 && t.stored::<S, D>() == Stored::Bf16 {
             for i in 0..MR {
                 for j in 0..NV {
                     D::store_bf16(t.c.cast::<u16>().wrapping_add(i * t.ldc + S::LANES * j), acc[i][j], n[j]);
@@ -287,51 +312,53 @@ unsafe fn store_part<S: Simd, D: Dot<S>, const MR: usize, const NV: usize, const
 
 /// The direct and indirect microkernels of a tier for `NV` vectors and the listed numbers of rows.
 macro_rules! micro {
-    ($f:ident, $width:literal, $nv:literal, [$($r:literal)*]) => {
-        Micro { width: $width, direct: &[$($f::<$r, $nv, false> as TileFn),*], indirect: &[$($f::<$r, $nv, true> as TileFn),*], halves: &[] }
+    ($f:ident::<$dot:ty>, $width:literal, $nv:literal, [$($r:literal)*]) => {
+        Micro {
+            width: $width,
+            direct: &[$($f::<$dot, $r, $nv, false> as TileFn),*],
+            indirect: &[$($f::<$dot, $r, $nv, true> as TileFn),*],
+            halves: &[],
+        }
     };
 }
 
-unsafe fn portable<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
-    unsafe { tile::<Portable, Singles, MR, NV, INDIRECT>(t) }
-}
-
-unsafe fn portable_pairs<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
-    unsafe { tile::<Portable, Pairs, MR, NV, INDIRECT>(t) }
+unsafe fn portable<D: Dot<Portable>, const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<Portable, D, MR, NV, INDIRECT>(t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
-    unsafe { tile::<super::simd::Avx2, Singles, MR, NV, INDIRECT>(t) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2_pairs<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
-    unsafe { tile::<super::simd::Avx2, Pairs, MR, NV, INDIRECT>(t) }
+unsafe fn avx2<D: Dot<super::simd::Avx2>, const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<super::simd::Avx2, D, MR, NV, INDIRECT>(t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn avx512<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
-    unsafe { tile::<super::simd::Avx512, Singles, MR, NV, INDIRECT>(t) }
+unsafe fn avx512<D: Dot<Avx512>, const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<Avx512, D, MR, NV, INDIRECT>(t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn avx512_pairs<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
-    unsafe { tile::<super::simd::Avx512, super::simd::NativePairs, MR, NV, INDIRECT>(t) }
+unsafe fn avx512_bf16<D: Dot<Avx512>, const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<Avx512, D, MR, NV, INDIRECT>(t) }
 }
 
 #[cfg(target_arch = "aarch64")]
-unsafe fn neon<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
-    unsafe { tile::<super::simd::Neon, Singles, MR, NV, INDIRECT>(t) }
+unsafe fn neon<D: Dot<super::simd::Neon>, const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<super::simd::Neon, D, MR, NV, INDIRECT>(t) }
 }
 
-#[cfg(target_arch = "aarch64")]
-unsafe fn neon_pairs<const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
-    unsafe { tile::<super::simd::Neon, Pairs, MR, NV, INDIRECT>(t) }
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avxvnni")]
+unsafe fn avx2_vnni<D: Dot<super::simd::Avx2>, const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<super::simd::Avx2, D, MR, NV, INDIRECT>(t) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn avx512_vnni<D: Dot<Avx512>, const MR: usize, const NV: usize, const INDIRECT: bool>(t: &Tile) {
+    unsafe { tile::<Avx512, D, MR, NV, INDIRECT>(t) }
 }
 
 /// The microkernels of one kind of operand in every tier.
@@ -346,52 +373,85 @@ struct Kind {
     neon: Micro,
 }
 
+/// For panels of 16, 32, 48 and 64 columns.
+#[cfg(target_arch = "x86_64")]
+macro_rules! widths {
+    ($f:ident::<$dot:ty>) => {
+        [
+            micro!($f::<$dot>, 16, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+            micro!($f::<$dot>, 32, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+            micro!($f::<$dot>, 48, 3, [1 2 3 4 5 6 7 8 9]),
+            micro!($f::<$dot>, 64, 4, [1 2 3 4 5 6]),
+        ]
+    };
+}
+
+/// Sixteen 128-bit registers hold two rows of sixteen columns, thirty-two hold four.
+#[cfg(target_arch = "x86_64")]
+macro_rules! portable {
+    ($dot:ty) => { micro!(portable::<$dot>, 16, 4, [1 2]) };
+}
+#[cfg(not(target_arch = "x86_64"))]
+macro_rules! portable {
+    ($dot:ty) => { micro!(portable::<$dot>, 16, 4, [1 2 3 4]) };
+}
+
 static SINGLES: Kind = Kind {
-    // Sixteen 128-bit registers hold two rows of sixteen columns, thirty-two hold four.
+    portable: portable!(Singles),
     #[cfg(target_arch = "x86_64")]
-    portable: micro!(portable, 16, 4, [1 2]),
-    #[cfg(not(target_arch = "x86_64"))]
-    portable: micro!(portable, 16, 4, [1 2 3 4]),
+    avx2: micro!(avx2::<Singles>, 16, 2, [1 2 3 4 5 6]),
     #[cfg(target_arch = "x86_64")]
-    avx2: micro!(avx2, 16, 2, [1 2 3 4 5 6]),
-    #[cfg(target_arch = "x86_64")]
-    avx512: [
-        micro!(avx512, 16, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
-        Micro { halves: super::halves::BESIDE_ONE, ..micro!(avx512, 32, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]) },
-        Micro { halves: super::halves::BESIDE_TWO, ..micro!(avx512, 48, 3, [1 2 3 4 5 6 7 8 9]) },
-        micro!(avx512, 64, 4, [1 2 3 4 5 6]),
-    ],
+    avx512: {
+        let [one, two, three, four] = widths!(avx512::<Singles>);
+        let two = Micro { halves: super::halves::BESIDE_ONE, ..two };
+        [one, two, Micro { halves: super::halves::BESIDE_TWO, ..three }, four]
+    },
     // Six rows of sixteen columns take twenty-four of thirty-two registers.
     #[cfg(target_arch = "aarch64")]
-    neon: micro!(neon, 16, 4, [1 2 3 4 5 6]),
+    neon: micro!(neon::<Singles>, 16, 4, [1 2 3 4 5 6]),
 };
 
 static PAIRS: Kind = Kind {
+    portable: portable!(Pairs),
     #[cfg(target_arch = "x86_64")]
-    portable: micro!(portable_pairs, 16, 4, [1 2]),
-    #[cfg(not(target_arch = "x86_64"))]
-    portable: micro!(portable_pairs, 16, 4, [1 2 3 4]),
+    avx2: micro!(avx2::<Pairs>, 16, 2, [1 2 3 4]),
     #[cfg(target_arch = "x86_64")]
-    avx2: micro!(avx2_pairs, 16, 2, [1 2 3 4]),
-    #[cfg(target_arch = "x86_64")]
-    avx512: [
-        micro!(avx512_pairs, 16, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
-        micro!(avx512_pairs, 32, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
-        micro!(avx512_pairs, 48, 3, [1 2 3 4 5 6 7 8 9]),
-        micro!(avx512_pairs, 64, 4, [1 2 3 4 5 6]),
-    ],
+    avx512: widths!(avx512_bf16::<NativePairs>),
     #[cfg(target_arch = "aarch64")]
-    neon: micro!(neon_pairs, 16, 4, [1 2 3 4]),
+    neon: micro!(neon::<Pairs>, 16, 4, [1 2 3 4]),
 };
 
+static QUADS: Kind = Kind {
+    portable: portable!(Quads),
+    #[cfg(target_arch = "x86_64")]
+    avx2: micro!(avx2::<Quads>, 16, 2, [1 2 3 4]),
+    #[cfg(target_arch = "x86_64")]
+    avx512: widths!(avx512_vnni::<NativeQuads>),
+    #[cfg(target_arch = "aarch64")]
+    neon: micro!(neon::<Quads>, 16, 4, [1 2 3 4]),
+};
+
+#[cfg(target_arch = "x86_64")]
+static AVX_QUADS: Micro = micro!(avx2_vnni::<NativeQuads>, 16, 2, [1 2 3 4 5 6]);
+
+/// The microkernels of integers for panels `nr` wide in the tier in use.
+fn quads(nr: usize) -> &'static Micro {
+    match tier() {
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 if has_int8_dots() => &AVX_QUADS,
+        _ => QUADS.of(has_int8_dots(), nr),
+    }
+}
+
 impl Kind {
+    /// The microkernels for panels `nr` wide; `fast`: an AVX-512 tier has instructions for this kind.
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
-    fn of(&'static self, tier: Tier, nr: usize) -> &'static Micro {
-        match tier {
+    fn of(&'static self, fast: bool, nr: usize) -> &'static Micro {
+        match tier() {
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 => self.avx512.get((nr / 16).wrapping_sub(1)).unwrap_or(&self.avx512[0]),
+            Tier::Avx512 if fast => self.avx512.get((nr / 16).wrapping_sub(1)).unwrap_or(&self.avx512[0]),
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => &self.avx2,
+            Tier::Avx512 | Tier::Avx2 => &self.avx2,
             #[cfg(target_arch = "aarch64")]
             Tier::Neon => &self.neon,
             _ => &self.portable,
@@ -399,19 +459,22 @@ impl Kind {
     }
 }
 
-/// What gives the microkernels for panels of a width.
-pub type Micros = fn(usize) -> &'static Micro;
+/// What the factors of a product are, and what multiplies them. A kernel names those that it needs: what never multiplies small numbers
+/// does not refer to their microkernels, and a program without them is smaller.
+#[derive(Clone, Copy)]
+pub struct Factors {
+    pub numbers: Numbers,
+    /// The microkernels for panels of a width in the tier in use.
+    pub micros: fn(usize) -> &'static Micro,
+}
+
+impl Factors {
+    pub const F32: Factors = Factors { numbers: Numbers::F32, micros: micro };
+    pub const BF16: Factors = Factors { numbers: Numbers::Bf16, micros: |nr| PAIRS.of(has_bf16_dots(), nr) };
+    pub const I8: Factors = Factors { numbers: Numbers::I8, micros: quads };
+}
 
 /// The microkernels of f32 for panels `nr` wide in the tier in use.
 pub fn micro(nr: usize) -> &'static Micro {
-    SINGLES.of(tier(), nr)
-}
-
-/// The microkernels of pairs of bf16 for panels `nr` wide in the tier in use.
-pub fn pairs_micro(nr: usize) -> &'static Micro {
-    match tier() {
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 if !has_bf16_dots() => PAIRS.of(Tier::Avx2, nr),
-        tier => PAIRS.of(tier, nr),
-    }
+    SINGLES.of(true, nr)
 }

@@ -4,7 +4,6 @@ use super::{size, size_or_one, split};
 use crate::epilogue::Stored;
 use crate::matrix::simd::Simd;
 use crate::tier::by_tier;
-use graphc_abi::args::bf16::Pool2dBf16Args;
 use graphc_abi::args::rows::{Pool2dArgs, pool as kind};
 use graphc_abi::{Ctx, Status};
 
@@ -19,30 +18,9 @@ pub unsafe extern "C" fn gc_pool2d_f32(ctx: *const Ctx, args: *const Pool2dArgs)
 /// # Safety
 /// `args` describes valid arrays.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gc_pool2d_bf16(ctx: *const Ctx, args: *const Pool2dBf16Args) -> i32 {
+pub unsafe extern "C" fn gc_pool2d_bf16(ctx: *const Ctx, args: *const Pool2dArgs) -> i32 {
     // SAFETY: by the calling convention of kernels.
-    let (ctx, a) = unsafe { (&*ctx, &*args) };
-    let wide = Pool2dArgs {
-        x: a.x.cast(),
-        y: a.y.cast(),
-        kind: a.kind,
-        n: a.n,
-        h: a.h,
-        w: a.w,
-        c: a.c,
-        out_h: a.out_h,
-        out_w: a.out_w,
-        k_h: a.k_h,
-        k_w: a.k_w,
-        stride_h: a.stride_h,
-        stride_w: a.stride_w,
-        pad_top: a.pad_top,
-        pad_left: a.pad_left,
-        dil_h: a.dil_h,
-        dil_w: a.dil_w,
-    };
-    // SAFETY: as above.
-    unsafe { pool::<true>(ctx, &wide) }
+    unsafe { pool::<true>(&*ctx, &*args) }
 }
 
 /// `BF16`: the images are, though `a` says f32.

@@ -1,6 +1,8 @@
 //! What the kernels' tests share: contexts, tiers, numbers, and the epilogue in f64.
 #![allow(dead_code)]
 
+pub mod windows;
+
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use graphc_abi::args::matrix::act;
@@ -41,15 +43,45 @@ unsafe extern "C" fn parallel_for(pool: *const c_void, chunks: usize, body: Body
     });
 }
 
+/// As a pool that claims chunks one after the other, from the last one where `pool` is not null.
+unsafe extern "C" fn one_by_one(pool: *const c_void, chunks: usize, body: Body, data: *const c_void) {
+    for i in 0..chunks {
+        let chunk = if pool.is_null() { i } else { chunks - 1 - i };
+        // SAFETY: the data is the caller's.
+        unsafe { body(data, chunk, 0) };
+    }
+}
+
 /// Runs a kernel with `threads` workers; its status.
 pub fn launch<A>(threads: usize, kernel: unsafe extern "C" fn(*const Ctx, *const A) -> i32, args: &A) -> i32 {
+    run_by(parallel_for, threads as *const c_void, threads, kernel, args)
+}
+
+/// Runs a kernel in the parts of `threads` workers, one after the other, from the first or from the last: what a part writes into another
+/// one shows in one of these orders.
+pub fn launch_in_order<A>(
+    last_first: bool,
+    threads: usize,
+    kernel: unsafe extern "C" fn(*const Ctx, *const A) -> i32,
+    args: &A,
+) -> i32 {
+    run_by(one_by_one, usize::from(last_first) as *const c_void, threads, kernel, args)
+}
+
+fn run_by<A>(
+    parallel_for: unsafe extern "C" fn(*const c_void, usize, Body, *const c_void),
+    pool: *const c_void,
+    threads: usize,
+    kernel: unsafe extern "C" fn(*const Ctx, *const A) -> i32,
+    args: &A,
+) -> i32 {
     // Scratch is dirty in a real run.
     let mut scratch = vec![0xffu8; threads * SCRATCH_BYTES + ALIGN];
     let mut error = ErrorRecord::default();
     let offset = scratch.as_ptr().align_offset(ALIGN);
     let ctx = Ctx {
         threads,
-        pool: threads as *const c_void,
+        pool,
         parallel_for,
         scratch: scratch[offset..].as_mut_ptr(),
         cancel: core::ptr::null(),
@@ -107,6 +139,10 @@ impl TestEpilogue {
         let bias = (r.below(0, 2) == 0).then(|| r.floats(cols));
         let residual = (r.below(0, 2) == 0).then(|| r.floats(rows * ldr));
         TestEpilogue { bias, residual, ldr, after: r.below(0, 2) as i64, act, lo, hi }
+    }
+    /// The results of sums of rows of `cols`.
+    pub fn of_sums(&self, sums: &[f64], cols: usize) -> Vec<f64> {
+        sums.iter().enumerate().map(|(i, &s)| self.apply(s, i / cols, i % cols)).collect()
     }
     pub fn bias(&self) -> *const f32 {
         self.bias.as_ref().map_or(core::ptr::null(), |b| b.as_ptr())

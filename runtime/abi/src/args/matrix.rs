@@ -1,6 +1,6 @@
 //! Arguments of the matrix kernels: products, convolutions and attention.
 //!
-//! Tensors are row-major, images NHWC, filters HWIO. The epilogue is the same for every f32 kernel:
+//! Tensors are row-major, images NHWC, filters HWIO. The epilogue is the same for every kernel, and in f32:
 //!
 //! ```text
 //! t = sum + bias[column]                      where bias is given
@@ -9,6 +9,15 @@
 //! ```
 //!
 //! `residual` may be the same address as the output with the same strides; it must not overlap it otherwise.
+//!
+//! Kernels over bf16 and 8-bit integers take the arguments of those over f32. Their weights are packed by two or four neighbouring steps
+//! of the inner extent, and extents and strides count numbers, not such words. In a kernel over bf16 image, residual and result are bf16
+//! where no flag says f32. In one over 8-bit integers `x` is unsigned and `w` signed, sums are exact, and
+//!
+//! ```text
+//! sum = scale[column] * (shift[column] + sum of x * w)
+//! y = min(max(round(t * y_rate + y_zero), y_lo), y_hi)     as unsigned integers, t being the y above, where y_f32 is 0
+//! ```
 
 /// Codes of the activations, for the field `act`. `act_lo` and `act_hi` are their parameters.
 pub mod act {
@@ -37,10 +46,10 @@ pub mod act {
 
 kernel_args! {
     /// `y[b] = epilogue(x[b] * w[b])`, a matrix times packed weights, for each `b` of `batch`.
-    pub struct GemmArgs: "gc_gemm_f32" {
-        /// `[m, k]`, row stride `lda`.
+    pub struct GemmArgs: "gc_gemm_f32" | "gc_gemm_bf16" | "gc_gemm_i8" {
+        /// `[m, k]`, row stride `lda`. Over bf16 `k`, `lda` and `x_batch` are even, over integers multiples of 4.
         x: In f32,
-        /// `[ceil(n / nr)][k][nr]`, columns from `n` on zero.
+        /// `[ceil(n / nr)][k][nr]`, columns from `n` on zero; `[ceil(n / nr)][k / 2][nr][2]` of bf16, `[ceil(n / nr)][k / 4][nr][4]` of integers.
         w: In f32,
         /// `[m, n]`, row stride `ldc`.
         y: Out f32,
@@ -67,9 +76,23 @@ kernel_args! {
         ldr: Int,
         residual_batch: Int,
         residual_after: Int,
+        /// Of kernels over bf16. 1: `residual` is f32, not bf16.
+        residual_f32: Int,
+        /// Of kernels over bf16 and integers. 1: `y` is f32.
+        y_f32: Int,
         act: Int,
         act_lo: Real,
         act_hi: Real,
+        /// Of kernels over integers, and of the result's column: what its sums are multiplied by, after `shift` has been added.
+        scale: In f32,
+        shift: In i32,
+        /// Of a result of integers: steps a unit, the integer for 0, the least and the greatest.
+        y_rate: Real,
+        y_zero: Real,
+        y_lo: Real,
+        y_hi: Real,
+        /// 1: halves are rounded up, not to even.
+        y_half_up: Int,
     }
 
     /// Packs `src[k, n]` into the panels that the other kernels read: `dst[ceil(n / nr)][k][nr]`. For weights that are known at run
@@ -182,10 +205,14 @@ kernel_args! {
     }
 
     /// Convolution of NHWC images, TensorFlow's `Conv2D`. Padding at the bottom and right follows from the output's extents.
-    pub struct Conv2dArgs: "gc_conv2d_f32" {
-        /// `[batch, in_h, in_w, in_c]`.
+    pub struct Conv2dArgs: "gc_conv2d_f32" | "gc_conv2d_bf16" | "gc_conv2d_i8" {
+        /// `[batch, in_h, in_w, in_c]`. Over bf16 the channels of a group, and `ldx`, are even, over integers multiples of 4; or there
+        /// are at most 24 channels without gaps in one group, the kernel is wider than 1 and has no horizontal dilation, and a line of
+        /// an image has at most 12,000 numbers.
         x: In f32,
-        /// `[groups][ceil(out_c / groups / nr)][k_h * k_w * in_c / groups][nr]`.
+        /// `[groups][ceil(out_c / groups / nr)][k_h * k_w * in_c / groups][nr]`. Of bf16
+        /// `[groups][ceil(out_c / groups / nr)][k_h * ceil(k_w * in_c / groups / 2)][nr][2]`: kernel rows of an odd length end with a
+        /// zero; of integers the same with 4 for 2.
         w: In f32,
         /// `[batch, out_h, out_w, out_c]`.
         y: Out f32,
@@ -220,9 +247,25 @@ kernel_args! {
         /// 0 stands for `out_c`.
         ldr: Int,
         residual_after: Int,
+        /// Of kernels over bf16. 1: `residual` is f32, not bf16.
+        residual_f32: Int,
+        /// Of kernels over bf16 and integers. 1: `y` is f32.
+        y_f32: Int,
         act: Int,
         act_lo: Real,
         act_hi: Real,
+        /// Of kernels over integers, and of the result's column: what its sums are multiplied by, after `shift` has been added.
+        scale: In f32,
+        shift: In i32,
+        /// The integer of `x` that stands for padding.
+        x_zero: Int,
+        /// Of a result of integers: steps a unit, the integer for 0, the least and the greatest.
+        y_rate: Real,
+        y_zero: Real,
+        y_lo: Real,
+        y_hi: Real,
+        /// 1: halves are rounded up, not to even.
+        y_half_up: Int,
     }
 
     /// Convolution of NHWC images with 3x3 taps and stride 1 by Winograd's algorithm, in tiles of `outputs` x `outputs` pixels. Padding
@@ -262,8 +305,9 @@ kernel_args! {
         act_hi: Real,
     }
 
-    /// Depthwise convolution, TensorFlow's `DepthwiseConv2dNative`. The output has `in_c * multiplier` channels.
-    pub struct DepthwiseArgs: "gc_depthwise_f32" {
+    /// Depthwise convolution, TensorFlow's `DepthwiseConv2dNative`. The output has `in_c * multiplier` channels. Over bf16 the multiplier
+    /// is 1, image, residual and result are bf16, filter and bias f32.
+    pub struct DepthwiseArgs: "gc_depthwise_f32" | "gc_depthwise_bf16" {
         /// `[batch, in_h, in_w, in_c]`.
         x: In f32,
         /// `[k_h, k_w, in_c, multiplier]`, not packed.

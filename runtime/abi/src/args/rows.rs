@@ -128,7 +128,7 @@ kernel_args! {
     ///
     /// Element `(i, j)` of the window of output `(r, s)` lies at row `r * stride_h + i * dil_h - pad_top` and column
     /// `s * stride_w + j * dil_w - pad_left`, where that is inside the image.
-    pub struct Pool2dArgs: "gc_pool2d_f32" {
+    pub struct Pool2dArgs: "gc_pool2d_f32" | "gc_pool2d_bf16" {
         x: In f32,
         y: Out f32,
         /// Code of [`pool`].

@@ -1,6 +1,6 @@
 //! [`Simd`] in the vectors of AArch64, which every processor of it has.
 
-use super::Simd;
+use super::{Dot, Numbers, Quads, Simd};
 use core::arch::aarch64::*;
 
 /// Four lanes, in thirty-two registers.
@@ -105,6 +105,14 @@ impl Simd for Neon {
         unsafe { vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0xffff_0000))) }
     }
     #[inline(always)]
+    unsafe fn add_ints(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b))) }
+    }
+    #[inline(always)]
+    unsafe fn from_ints(a: float32x4_t) -> float32x4_t {
+        unsafe { vcvtq_f32_s32(vreinterpretq_s32_f32(a)) }
+    }
+    #[inline(always)]
     unsafe fn sum(a: float32x4_t) -> f32 {
         unsafe { vpadds_f32(vadd_f32(vget_low_f32(a), vget_high_f32(a))) }
     }
@@ -123,6 +131,22 @@ impl Simd for Neon {
                 *lane = *p.add(i);
             }
             vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(lanes.as_ptr())))
+        }
+    }
+}
+
+impl Dot<Neon> for Quads {
+    const NUMBERS: Numbers = Numbers::I8;
+
+    #[inline(always)]
+    unsafe fn dot(a: float32x4_t, b: float32x4_t, acc: float32x4_t) -> float32x4_t {
+        unsafe {
+            // A product of two bytes fits into 16 bits.
+            let (a, b) = (vreinterpretq_u8_f32(a), vreinterpretq_s8_f32(b));
+            let product = |a, b| vpaddlq_s16(vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(a)), vmovl_s8(b)));
+            let low = product(vget_low_u8(a), vget_low_s8(b));
+            let high = product(vget_high_u8(a), vget_high_s8(b));
+            vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(acc), vpaddq_s32(low, high)))
         }
     }
 }

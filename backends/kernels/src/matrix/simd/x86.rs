@@ -1,6 +1,6 @@
 //! [`Simd`] in AVX2 with FMA and in AVX-512.
 
-use super::{Dot, Simd};
+use super::{Dot, Numbers, Quads, Simd};
 use core::arch::x86_64::*;
 
 /// AVX2 and FMA.
@@ -93,6 +93,27 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn upper_half(a: __m256) -> __m256 {
         unsafe { _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(-65536))) }
+    }
+    #[inline(always)]
+    unsafe fn add_ints(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b))) }
+    }
+    #[inline(always)]
+    unsafe fn from_ints(a: __m256) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(_mm256_castps_si256(a)) }
+    }
+    #[inline(always)]
+    unsafe fn store_u8(p: *mut u8, v: __m256, n: usize) {
+        unsafe {
+            let v = _mm256_cvtps_epi32(v);
+            let words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+            let bytes = _mm_cvtsi128_si64(_mm_packus_epi16(words, words)).to_le_bytes();
+            if n == 8 {
+                p.cast::<[u8; 8]>().write_unaligned(bytes);
+            } else {
+                core::ptr::copy_nonoverlapping(bytes.as_ptr(), p, n);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn sum(a: __m256) -> f32 {
@@ -213,6 +234,18 @@ impl Simd for Avx512 {
         unsafe { _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(-65536))) }
     }
     #[inline(always)]
+    unsafe fn add_ints(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b))) }
+    }
+    #[inline(always)]
+    unsafe fn from_ints(a: __m512) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(a)) }
+    }
+    #[inline(always)]
+    unsafe fn store_u8(p: *mut u8, v: __m512, n: usize) {
+        unsafe { _mm512_mask_cvtusepi32_storeu_epi8(p.cast(), mask16(n), _mm512_cvtps_epu32(v)) }
+    }
+    #[inline(always)]
     unsafe fn sum(a: __m512) -> f32 {
         unsafe { _mm512_reduce_add_ps(a) }
     }
@@ -226,7 +259,7 @@ impl Simd for Avx512 {
 pub struct NativePairs;
 
 impl Dot<Avx512> for NativePairs {
-    const PAIRS: bool = true;
+    const NUMBERS: Numbers = Numbers::Bf16;
 
     #[inline(always)]
     unsafe fn dot(a: __m512, b: __m512, acc: __m512) -> __m512 {
@@ -239,6 +272,49 @@ impl Dot<Avx512> for NativePairs {
         unsafe {
             let halves = core::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
             _mm256_mask_storeu_epi16(p.cast(), mask16(n), halves);
+        }
+    }
+}
+
+impl Dot<Avx2> for Quads {
+    const NUMBERS: Numbers = Numbers::I8;
+
+    #[inline(always)]
+    unsafe fn dot(a: __m256, b: __m256, acc: __m256) -> __m256 {
+        unsafe {
+            // Sums of two products fit, where the instruction that multiplies bytes would saturate.
+            let (a, b) = (_mm256_castps_si256(a), _mm256_castps_si256(b));
+            let even = _mm256_and_si256(a, _mm256_set1_epi16(0xff));
+            let even = _mm256_madd_epi16(even, _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b)));
+            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(acc), _mm256_add_epi32(even, odd)))
+        }
+    }
+}
+
+/// Fours of integers by the instructions for them (AVX-512 VNNI, AVX-VNNI).
+pub struct NativeQuads;
+
+impl Dot<Avx2> for NativeQuads {
+    const NUMBERS: Numbers = Numbers::I8;
+
+    #[inline(always)]
+    unsafe fn dot(a: __m256, b: __m256, acc: __m256) -> __m256 {
+        unsafe {
+            let sum = _mm256_dpbusd_avx_epi32(_mm256_castps_si256(acc), _mm256_castps_si256(a), _mm256_castps_si256(b));
+            _mm256_castsi256_ps(sum)
+        }
+    }
+}
+
+impl Dot<Avx512> for NativeQuads {
+    const NUMBERS: Numbers = Numbers::I8;
+
+    #[inline(always)]
+    unsafe fn dot(a: __m512, b: __m512, acc: __m512) -> __m512 {
+        unsafe {
+            let sum = _mm512_dpbusd_epi32(_mm512_castps_si512(acc), _mm512_castps_si512(a), _mm512_castps_si512(b));
+            _mm512_castsi512_ps(sum)
         }
     }
 }
