@@ -147,7 +147,9 @@ fn flop(symbol: &str, args: &[(&'static str, Arg)], of: &dyn Fn(&Sym) -> Option<
     match symbol {
         "gc_gemm_f32" | "gc_gemm_bf16" | "gc_gemm_i8" => product(&["batch", "m", "n", "k"]),
         s if s.starts_with("gc_matmul_") => product(&["batch0", "batch1", "batch2", "m", "n", "k"]),
-        "gc_conv2d_f32" | "gc_conv2d_bf16" | "gc_conv2d_i8" => product(&["batch", "out_h", "out_w", "out_c", "k_h", "k_w", "in_c"]) / size("groups"),
+        "gc_conv2d_f32" | "gc_conv2d_bf16" | "gc_conv2d_i8" => {
+            product(&["batch", "out_h", "out_w", "out_c", "k_h", "k_w", "in_c"]) / size("groups")
+        }
         "gc_winograd_f32" => product(&["batch", "out_h", "out_w", "out_c", "in_c"]) * 9.0,
         "gc_depthwise_f32" | "gc_depthwise_bf16" => product(&["batch", "out_h", "out_w", "in_c", "multiplier", "k_h", "k_w"]),
         "gc_conv_transpose_f32" => product(&["batch", "in_h", "in_w", "in_c", "out_c", "k_h", "k_w"]),

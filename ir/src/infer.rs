@@ -314,19 +314,38 @@ pub fn top_k(x: &[&Type], a: &Attrs) -> Types {
     Ok(vec![x[0].with_shape(shape.clone()), Type::new(elem, shape)])
 }
 
-/// Checks that the operands of matrix work are of one type; with `elem` the factors alone.
+/// Numbers to u8.
+pub fn quantise(x: &[&Type], _: &Attrs) -> Types {
+    Ok(vec![x[0].with_elem(Elem::U8)])
+}
+
+/// Checks that the operands of matrix work are of one type; with `elem` the factors alone, or they are u8 and i8.
 fn factors(x: &[&Type], a: &Attrs) -> Result<(), String> {
+    if a.flag("scaled") && a.elem("elem").is_some() && x[0].elem == Elem::U8 {
+        return if x[1].elem == Elem::I8 { Ok(()) } else { Err(format!("factors of {} and {}", x[0].elem, x[1].elem)) };
+    }
     same_elem(if a.elem("elem").is_some() { &x[..2] } else { x }).map(drop)
 }
 
 /// Checks bias and residual of an epilogue on a result of type `y`; `rest` are the operands after the two factors.
-fn epilogue(y: Type, rest: &[&Type], a: &Attrs) -> Types {
+fn epilogue(y: Type, mut rest: &[&Type], a: &Attrs) -> Types {
+    let integers = a.flag("scaled");
+    if integers {
+        let columns = &y.shape[y.rank().saturating_sub(1)..];
+        let fits = |t: &Type, elem: Elem| t.elem == elem && t.shape.as_slice() == columns;
+        match rest {
+            [scale, shift, others @ ..] if fits(scale, Elem::F32) && fits(shift, Elem::I32) => rest = others,
+            _ => return Err("products of integers need a scale (f32) and a shift (i32) for each column".into()),
+        }
+    }
     let (bias, residual) = (a.flag("bias"), a.flag("residual"));
     if rest.len() != bias as usize + residual as usize {
         return Err(format!("{} operands after the factors, but bias = {bias} and residual = {residual}", rest.len()));
     }
     let (y, wide) = match a.elem("elem") {
+        None if integers => return Err("products of integers need an elem".into()),
         None => (y.clone(), y.elem),
+        Some(elem) if integers && y.elem == Elem::U8 && matches!(elem, Elem::F32 | Elem::U8) => (y.with_elem(elem), Elem::F32),
         Some(elem) if y.elem == Elem::BF16 && matches!(elem, Elem::F32 | Elem::BF16) => (y.with_elem(elem), Elem::F32),
         Some(elem) => return Err(format!("{} factors do not give {elem}", y.elem)),
     };

@@ -13,6 +13,7 @@ pub mod func;
 pub mod infer;
 pub mod interp;
 pub mod op;
+pub mod quantise;
 pub mod slice;
 pub mod status;
 pub mod tape;

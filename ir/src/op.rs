@@ -1,6 +1,7 @@
 //! The ops: a closed set, each defined once in `DEFS`.
 
 use crate::attr::{AttrKind, Attrs};
+use crate::elem::Elem;
 use crate::infer;
 use crate::tape::{Bin, Cmp, T, Tape, Un};
 use crate::ty::Type;
@@ -79,10 +80,14 @@ pub const MANY: usize = usize::MAX;
 /// Bias and residual are the last operands, in this order, where their flag is set. `act`: none, relu, clamp (act_lo, act_hi),
 /// leaky_relu (act_lo = slope), gelu, gelu_tanh, silu, sigmoid, tanh, hard_swish, hard_sigmoid, elu.
 /// `elem`: the factors (of `depthwise` the image alone) are bf16, sums and bias f32, the residual either of them, and the result is rounded once, to `elem`.
+/// `scaled`: the factors are integers, u8 and i8; after them come an f32 and an i32 vector, and a column's sum of products is multiplied
+/// by the first after the second has been added. Padding is `x_zero`. The result is `elem`: f32, or u8 as op `quantise` makes it.
 macro_rules! with_epilogue {
     ($($attr:expr),* $(,)?) => {
         &[$($attr,)* opt("bias", AttrKind::Bool), opt("residual", AttrKind::Bool), opt("residual_last", AttrKind::Bool),
-          opt("act", AttrKind::Str), opt("act_lo", AttrKind::Real), opt("act_hi", AttrKind::Real), opt("elem", AttrKind::Elem)]
+          opt("act", AttrKind::Str), opt("act_lo", AttrKind::Real), opt("act_hi", AttrKind::Real), opt("elem", AttrKind::Elem), opt("scaled", AttrKind::Bool), opt("x_zero", AttrKind::Int),
+          opt("y_rate", AttrKind::Real), opt("y_zero", AttrKind::Real), opt("y_lo", AttrKind::Real), opt("y_hi", AttrKind::Real),
+          opt("y_half_up", AttrKind::Bool)]
     };
 }
 
@@ -156,7 +161,7 @@ ops! {
         "Conversion by value; float to integer truncates.";
     Relu "relu" (1, 1) NONE, Pure, Exact, infer::same, El(|t, x, _| { let z = t.constant(0.0, x[0]); t.bin(Bin::Max, x[0], z) }), "max(x, 0); NaN stays NaN.";
     Clamp "clamp" (1, 1) &[req("lo", A::Real), req("hi", A::Real)], Pure, Exact, infer::same, El(|t, x, a| {
-        let (lo, hi) = (t.constant(a.real("lo"), x[0]), t.constant(a.real("hi"), x[0])); let m = t.bin(Bin::Max, x[0], lo); t.bin(Bin::Min, m, hi) }),
+        clamp(t, x[0], a.real("lo"), a.real("hi")) }),
         "min(max(x, lo), hi); NaN stays NaN.";
     LeakyRelu "leaky_relu" (1, 1) &[req("alpha", A::Real)], Pure, Ulps(1), infer::same, El(|t, x, a| {
         let (k, z) = (t.constant(a.real("alpha"), x[0]), t.constant(0.0, x[0])); let low = t.mul(x[0], k); let c = t.cmp(Cmp::Gt, x[0], z); t.select(c, x[0], low) }),
@@ -164,6 +169,12 @@ ops! {
     Elu "elu" (1, 1) NONE, Pure, Ulps(8), infer::same, El(|t, x, _| {
         let z = t.constant(0.0, x[0]); let low = t.un(Un::Expm1, x[0]); let c = t.cmp(Cmp::Lt, x[0], z); t.select(c, low, x[0]) }),
         "exp(x) - 1 where negative, else x.";
+    FakeQuant "fake_quant" (1, 1) &[req("lo", A::Real), req("hi", A::Real), req("step", A::Real), opt("rate", A::Real), opt("base", A::Real),
+        opt("offset", A::Real), opt("half_up", A::Bool), opt("half_away", A::Bool)], Pure, Ulps(1), infer::same, El(|t, x, a| fake_quant(t, x[0], a)),
+        "round((min(max(x, lo), hi) - base) * rate - offset) * step, to even, halves up or away from zero, in f32; divided by step where rate is 0. NaN stays NaN.";
+    Quantise "quantise" (1, 1) &[req("y_rate", A::Real), req("y_zero", A::Real), req("y_lo", A::Real), req("y_hi", A::Real), opt("y_half_up", A::Bool)],
+        Pure, Exact, infer::quantise, El(|t, x, a| quantise(t, x[0], a)),
+        "min(max(round(x * y_rate + y_zero), y_lo), y_hi) as u8, rounded to even or halves up, in f32.";
     Sigmoid "sigmoid" (1, 1) NONE, Pure, Ulps(8), infer::same, El(|t, x, _| sigmoid(t, x[0])), "1 / (1 + exp(-x)).";
     Silu "silu" (1, 1) NONE, Pure, Ulps(8), infer::same, El(|t, x, _| { let s = sigmoid(t, x[0]); t.mul(x[0], s) }), "x * sigmoid(x).";
     Gelu "gelu" (1, 1) &[opt("tanh", A::Bool)], Pure, Scale(8), infer::same, El(|t, x, a| gelu(t, x[0], a.flag("tanh"))),
@@ -233,10 +244,10 @@ ops! {
         "(x - mean) / sqrt(variance + eps) * gamma + beta along the last axis; gamma and beta are vectors.";
 
     // Matrix work.
-    Contract "contract" (2, 4) with_epilogue![req("lhs", A::Ints), req("rhs", A::Ints), opt("lhs_batch", A::Ints), opt("rhs_batch", A::Ints), opt("alpha", A::Real)],
+    Contract "contract" (2, 6) with_epilogue![req("lhs", A::Ints), req("rhs", A::Ints), opt("lhs_batch", A::Ints), opt("rhs_batch", A::Ints), opt("alpha", A::Real)],
         Pure, Scale(128), infer::contract, Structured,
         "Sum of products over the axes lhs of the first and rhs of the second operand; the result has batch axes, then the free axes of each. Times alpha unless that is 0.";
-    Conv2d "conv2d" (2, 4) with_epilogue![req("strides", A::Ints), req("low", A::Dims), req("high", A::Dims), opt("dilations", A::Ints), opt("groups", A::Int)],
+    Conv2d "conv2d" (2, 6) with_epilogue![req("strides", A::Ints), req("low", A::Dims), req("high", A::Dims), opt("dilations", A::Ints), opt("groups", A::Int)],
         Pure, Scale(128), infer::conv2d, Structured,
         "Convolution of x [n, h, w, c] with a kernel [kh, kw, c/groups, k]; low and high are the padding of h and w.";
     Depthwise "depthwise" (2, 4) with_epilogue![req("strides", A::Ints), req("low", A::Dims), req("high", A::Dims), opt("dilations", A::Ints)],
@@ -275,6 +286,70 @@ fn hard_sigmoid(t: &mut Tape, x: T) -> T {
     let s = t.bin(Bin::Min, s, six);
     let sixth = t.constant(1.0 / 6.0, x);
     t.mul(s, sixth)
+}
+
+/// To even, or halves up.
+fn nearest(t: &mut Tape, x: T, half_up: bool) -> T {
+    if !half_up {
+        return t.un(Un::Round, x);
+    }
+    let half = t.constant(0.5, x);
+    let x = t.add(x, half);
+    t.un(Un::Floor, x)
+}
+
+/// The nearest whole number in f32, halves away from zero.
+fn away(t: &mut Tape, x: T) -> T {
+    // With the greatest number below a half 0.49999997 stays below 1, and a half still reaches it.
+    let half = f64::from(0.5f32.next_down());
+    let (zero, up, down) = (t.constant(0.0, x), t.constant(half, x), t.constant(-half, x));
+    let negative = t.cmp(Cmp::Lt, x, zero);
+    let half = t.select(negative, down, up);
+    let x = t.add(x, half);
+    t.un(Un::Trunc, x)
+}
+
+fn clamp(t: &mut Tape, x: T, lo: f64, hi: f64) -> T {
+    let (lo, hi) = (t.constant(lo, x), t.constant(hi, x));
+    let m = t.bin(Bin::Max, x, lo);
+    t.bin(Bin::Min, m, hi)
+}
+
+fn fake_quant(t: &mut Tape, x: T, a: &Attrs) -> T {
+    let elem = t.elem(x);
+    let x = in_f32(t, x);
+    let mut y = clamp(t, x, a.real("lo"), a.real("hi"));
+    let (base, rate, offset, step) = (a.real("base"), a.real("rate"), a.real("offset"), t.constant(a.real("step"), x));
+    if base != 0.0 {
+        let base = t.constant(base, x);
+        y = t.sub(y, base);
+    }
+    y = if rate == 0.0 {
+        t.div(y, step)
+    } else {
+        let rate = t.constant(rate, x);
+        t.mul(y, rate)
+    };
+    if offset != 0.0 {
+        let offset = t.constant(offset, x);
+        y = t.sub(y, offset);
+    }
+    y = if a.flag("half_away") { away(t, y) } else { nearest(t, y, a.flag("half_up")) };
+    y = t.mul(y, step);
+    if elem == Elem::F32 { y } else { t.cast(y, elem) }
+}
+
+fn in_f32(t: &mut Tape, x: T) -> T {
+    if t.elem(x) == Elem::F32 { x } else { t.cast(x, Elem::F32) }
+}
+
+fn quantise(t: &mut Tape, x: T, a: &Attrs) -> T {
+    let x = in_f32(t, x);
+    let (rate, zero) = (t.constant(a.real("y_rate"), x), t.constant(a.real("y_zero"), x));
+    let y = t.fma(x, rate, zero);
+    let y = clamp(t, y, a.real("y_lo"), a.real("y_hi"));
+    let y = nearest(t, y, a.flag("y_half_up"));
+    t.cast(y, Elem::U8)
 }
 
 fn gelu(t: &mut Tape, x: T, tanh: bool) -> T {

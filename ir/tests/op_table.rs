@@ -81,6 +81,17 @@ fn elementwise_attrs(def: &OpDef) -> Vec<Attrs> {
     match def.op {
         Op::Cast => ELEMS.iter().map(|&e| Attrs::new().with("elem", e)).collect(),
         Op::Clamp => vec![Attrs::new().with("lo", -0.5).with("hi", 2.0)],
+        Op::FakeQuant => vec![
+            Attrs::new().with("lo", -1.0).with("hi", 1.0).with("step", 0.125),
+            Attrs::new()
+                .with("lo", -1.0)
+                .with("hi", 2.0)
+                .with("step", 0.1)
+                .with("rate", 10.0)
+                .with("base", -1.0)
+                .with("half_up", true),
+        ],
+        Op::Quantise => vec![Attrs::new().with("y_rate", 16.0).with("y_zero", 9.0).with("y_lo", 1.0).with("y_hi", 200.0)],
         Op::LeakyRelu => vec![Attrs::new().with("alpha", 0.2)],
         Op::Gelu => vec![Attrs::new(), Attrs::new().with("tanh", true)],
         _ => vec![Attrs::new()],

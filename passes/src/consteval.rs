@@ -127,7 +127,7 @@ fn concat(x: &[&Tensor], shape: &[usize], axis: usize) -> Option<Tensor> {
 fn is_cheap(e: &Entry) -> bool {
     match e {
         Entry::Load(_) | Entry::Const(_) | Entry::Select(..) | Entry::Cmp(..) | Entry::Fma(..) => true,
-        Entry::Un(op, _) => matches!(op, Un::Neg | Un::Abs | Un::Sqrt | Un::Floor | Un::Ceil | Un::Trunc),
+        Entry::Un(op, _) => matches!(op, Un::Neg | Un::Abs | Un::Sqrt | Un::Floor | Un::Ceil | Un::Round | Un::Trunc),
         Entry::Bin(op, ..) => matches!(op, Bin::Add | Bin::Sub | Bin::Mul | Bin::Div | Bin::Max | Bin::Min),
         _ => false,
     }
@@ -215,6 +215,7 @@ fn run(e: &Entry, inputs: &[std::borrow::Cow<[f32]>], at: usize, done: &[[f32; 5
         Entry::Un(Un::Sqrt, x) => un(x, f32::sqrt),
         Entry::Un(Un::Floor, x) => un(x, f32::floor),
         Entry::Un(Un::Ceil, x) => un(x, f32::ceil),
+        Entry::Un(Un::Round, x) => un(x, f32::round_ties_even),
         Entry::Un(_, x) => un(x, f32::trunc),
         Entry::Const(v) => out.fill(v as f32),
         Entry::Load(k) => {
@@ -293,7 +294,7 @@ mod tests {
                 cases.push((op, vec![y, &big], Attrs::new()));
             }
         }
-        for op in [Op::Neg, Op::Abs, Op::Floor, Op::Ceil, Op::Trunc, Op::Relu] {
+        for op in [Op::Neg, Op::Abs, Op::Floor, Op::Ceil, Op::Round, Op::Trunc, Op::Relu] {
             cases.push((op, vec![&big], Attrs::new()));
         }
         let squares = ramp(&[40]);

@@ -16,6 +16,9 @@ pub enum Precision {
     /// Factors of products and convolutions with constant weights are rounded to bf16 (8 significant bits), and so is what goes from
     /// one of them to the next. Sums, and everything else, are f32. Needs a processor that multiplies bf16.
     Bf16,
+    /// As the model says, but products and convolutions whose factors it fake-quantises to 8 bits multiply integers. Needs a processor
+    /// that does so fast.
+    Int8,
 }
 
 /// With [`Precision::Bf16`] and a target that multiplies bf16, gives f32 contractions and convolutions of constant weights bf16 factors.
@@ -32,7 +35,7 @@ impl Pass for Precise {
     }
 
     fn run(&self, m: &mut Module, cx: &PassCx) -> Result<usize, Diag> {
-        if cx.precision == Precision::F32 || !cx.target.has_bf16_dots() {
+        if cx.precision != Precision::Bf16 || !cx.target.has_bf16_dots() {
             return Ok(0);
         }
         let mut changed = 0;
@@ -56,8 +59,8 @@ const LONGEST_LINE: i64 = 12_000;
 /// Elementwise ops through which a result is followed.
 const CHAIN: usize = 8;
 
-/// True for f32 work that the kernels for bf16 compute.
-fn eligible(f: &Func, d: &InstData) -> bool {
+/// True for f32 work that the kernels compute over small numbers, `per_word` of them in the place of an f32.
+pub(crate) fn eligible(f: &Func, d: &InstData, per_word: i64) -> bool {
     let (Op::Contract | Op::Conv2d, [x, w, ..]) = (d.op, d.operands.as_slice()) else { return false };
     let (x, shape) = (f.ty(*x), &f.ty(*w).shape);
     if x.elem != Elem::F32 || d.attrs.elem("elem").is_some() || f.const_of(*w).is_none() {
@@ -69,7 +72,7 @@ fn eligible(f: &Func, d: &InstData) -> bool {
             let dilated = d.attrs.ints("dilations").get(1).is_some_and(|&v| v != 1);
             let sizes = [height, width, depth, &x.shape[2]].map(Dim::as_const);
             // One channel is a signal as it was recorded: no other rounds its errors away, and it costs little.
-            if sizes[2] == Some(1) && groups == 1 {
+            if per_word == 2 && sizes[2] == Some(1) && groups == 1 {
                 return false;
             }
             // The taps of a kernel row count as one of all their channels.
@@ -93,11 +96,11 @@ fn eligible(f: &Func, d: &InstData) -> bool {
         }
         _ => return false,
     };
-    let deep = depth.as_const().is_some_and(|k| k >= LEAST_DEPTH && k % 2 == 0);
+    let deep = depth.as_const().is_some_and(|k| k >= LEAST_DEPTH && k % per_word == 0);
     deep && columns.as_const().is_some_and(|n| n >= LEAST_COLUMNS)
 }
 
-fn is_max_pool(d: &InstData) -> bool {
+pub(crate) fn is_max_pool(d: &InstData) -> bool {
     d.op == Op::Pool2d && d.attrs.str("kind") == "max"
 }
 
@@ -110,9 +113,9 @@ fn follows(f: &Func, work: &HashSet<Inst>, d: &InstData) -> bool {
 }
 
 /// Who reads each value, and as which operand; values that leave a region are in the set.
-type Readers = (HashMap<Value, Vec<(Inst, usize)>>, HashSet<Value>);
+pub(crate) type Readers = (HashMap<Value, Vec<(Inst, usize)>>, HashSet<Value>);
 
-fn readers(f: &Func) -> Readers {
+pub(crate) fn readers(f: &Func) -> Readers {
     let (mut readers, mut leaving): Readers = Default::default();
     leaving.extend(f.results().iter().copied());
     f.walk(f.body, &mut |f, _, i| {
@@ -184,7 +187,7 @@ fn add_depthwise(f: &Func, work: &mut HashSet<Inst>, all: &Readers) {
 fn narrow(f: &mut Func) -> Result<usize, String> {
     let mut work = HashSet::new();
     f.walk(f.body, &mut |f, _, i| {
-        if eligible(f, f.inst(i)) {
+        if eligible(f, f.inst(i), 2) {
             work.insert(i);
         }
     });

@@ -26,8 +26,8 @@ pub struct SessionOptions {
     pub check_crc: bool,
     /// Checkpoint prefix (`dir/model.ckpt`) with the values of variables, for a graph that comes without one.
     pub checkpoint: Option<PathBuf>,
-    /// In what numbers models of f32 compute. [`Precision::Bf16`] is faster and less exact, and asks for a processor that multiplies
-    /// bf16: on others it is an error.
+    /// In what numbers models of f32 compute. [`Precision::Bf16`] is faster and less exact, [`Precision::Int8`] faster for
+    /// fake-quantised models; both ask for a processor that multiplies such numbers: on others they are errors.
     pub precision: Precision,
     /// Folder in which compiled programs are kept, with their weights, for the next process; `None` keeps nothing.
     pub cache: Option<PathBuf>,
@@ -62,9 +62,14 @@ impl Session {
     /// # Errors
     /// If its files cannot be read or are not valid, or the processor lacks what the precision asks for.
     pub fn open(path: &Path, options: SessionOptions) -> Result<Session> {
-        if options.precision == Precision::Bf16 && !CpuTarget.has_bf16_dots() {
-            let why = "this processor does not multiply bf16 (avx512_bf16), which the precision asks for; use f32";
-            return Err(Error::Unsupported(why.into()));
+        let lacking = match options.precision {
+            Precision::Bf16 if !CpuTarget.has_bf16_dots() => Some("bf16 (avx512_bf16)"),
+            Precision::Int8 if !CpuTarget.has_int8_dots() => Some("8-bit integers (avx512_vnni or avx_vnni)"),
+            _ => None,
+        };
+        if let Some(what) = lacking {
+            let why = format!("this processor does not multiply {what}, which the precision asks for; use f32");
+            return Err(Error::Unsupported(why));
         }
         let shared = Arc::new(Shared::new(path, &options));
         let cache = options.cache.as_deref().and_then(|folder| Cache::open(folder, path, &options));
@@ -94,6 +99,12 @@ impl Session {
     /// If its files cannot be read or are not valid, which a session with a cache may not have found yet.
     pub fn model(&self) -> Result<&Model> {
         self.shared.model()
+    }
+
+    /// Whether anything that was compiled so far multiplies 8-bit integers, as [`Precision::Int8`] asks for; `None` where nothing was
+    /// compiled, since all came from the cache.
+    pub fn multiplies_integers(&self) -> Option<bool> {
+        self.shared.integer_launches.lock().unwrap_or_else(PoisonError::into_inner).map(|n| n > 0)
     }
 
     /// The function of a signature; of the default one if none is named; of a graph without signatures, from its placeholders to the

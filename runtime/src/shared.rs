@@ -18,6 +18,8 @@ pub struct Shared {
     model: LazyModel,
     pub pool: Pool,
     pub precision: Precision,
+    /// Launches that multiply 8-bit integers in what was planned, once anything was.
+    pub integer_launches: Mutex<Option<usize>>,
     pub variables: Variables,
     /// Names of the variables that are not constants; found when first asked for.
     state: OnceLock<BTreeSet<String>>,
@@ -53,6 +55,7 @@ impl Shared {
             model: LazyModel { path: path.to_owned(), options: open, model: OnceLock::new(), opening: Mutex::new(()) },
             pool: Pool::new(options.threads),
             precision: options.precision,
+            integer_launches: Mutex::default(),
             variables: Variables::default(),
             state: OnceLock::new(),
             initialised: Mutex::new(false),

@@ -15,6 +15,7 @@ use graphc_passes::pass::PassCx;
 use graphc_passes::pipeline;
 use graphc_passes::plan::Plan;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::PoisonError;
 
 /// What is known of the feeds before a run.
 pub type Spec = legalise::Request;
@@ -316,6 +317,7 @@ fn lowered(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<(
     .map_err(failed)?;
     let name = module.funcs.first().map(|f| f.name.clone()).unwrap_or_default();
     let plan = graphc_cpu::plan(&module, &name).map_err(failed)?;
+    *shared.integer_launches.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(0) += plan.integer_launches();
     Ok((plan, known, module, uses))
 }
 

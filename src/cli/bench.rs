@@ -101,6 +101,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let compiled = begin.elapsed();
     let answers = callable.run(&views)?;
     let first = begin.elapsed() - compiled;
+    args.model.note_integers(&session);
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let start = Start { load_ms: ms(loaded), compile_ms: ms(chosen + compiled), first_run_ms: ms(first) };
     let mut memory: Vec<Vec<u8>> = answers.iter().map(|t| t.bytes().to_vec()).collect();

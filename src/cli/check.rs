@@ -106,6 +106,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         };
         outputs.extend(compared(args, callable, path, run, &got)?);
     }
+    args.model.note_integers(&session);
     let report = Report { agrees: outputs.iter().all(|o| o.agrees), outputs };
     if args.json {
         print_json(&report)?;

@@ -125,6 +125,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let _line = progress::line("compiling");
         builder.compile(machine, place, emit == Emit::Program)?
     };
+    args.model.note_integers(&session);
     drop(session);
     let report = object.report.clone();
     let mut written = vec![args.output.clone()];

@@ -77,7 +77,7 @@ struct ModelArgs {
     /// Folder in which the graph's ops may read and write files; may be given several times
     #[arg(long, value_name = "FOLDER")]
     files: Vec<PathBuf>,
-    /// Numbers that f32 models compute in; bf16 is faster and less exact, on processors that have it
+    /// Numbers that f32 models compute in, on processors that have them: bf16 is faster and less exact, int8 is for fake-quantised models
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     precision: PrecisionArg,
     /// Folder in which compiled code and packed weights are kept for the next start
@@ -89,6 +89,7 @@ struct ModelArgs {
 enum PrecisionArg {
     F32,
     Bf16,
+    Int8,
 }
 
 impl From<PrecisionArg> for Precision {
@@ -96,6 +97,7 @@ impl From<PrecisionArg> for Precision {
         match p {
             PrecisionArg::F32 => Precision::F32,
             PrecisionArg::Bf16 => Precision::Bf16,
+            PrecisionArg::Int8 => Precision::Int8,
         }
     }
 }
@@ -129,6 +131,16 @@ impl ModelArgs {
             return Ok(session.signature(self.signature.as_deref())?);
         }
         Ok(session.callable(&self.feed, &self.fetch, &[])?)
+    }
+
+    /// Says so where integers were asked for and the model, which was compiled by now, has no work for them.
+    fn note_integers(&self, session: &graphc::Session) {
+        if self.precision == PrecisionArg::Int8 && session.multiplies_integers() == Some(false) {
+            anstream::eprintln!(
+                "note: the model quantises no factors of products or convolutions to 8 bits, so that all of it runs in f32 \
+                 (--precision int8 is for models with FakeQuant* ops, or QuantizeV2 and Dequantize, of known ranges)"
+            );
+        }
     }
 }
 

@@ -67,6 +67,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let inputs = args.inputs.tensors(callable.inputs())?;
     let before = Instant::now();
     let outputs = run_within(&callable, &inputs, args.timeout)?;
+    args.model.note_integers(&session);
     let named = callable.outputs().iter().map(|p| p.name.clone()).zip(outputs).collect();
     tell(args, [loaded, compiled - loaded, before.elapsed()], named)
 }

@@ -46,13 +46,13 @@ def answer(name, inputs):
             np.savez_compressed(os.path.join(folder, f"io_{k}.npz"), **arrays)
 
 
-def save(name, model, specs, inputs):
+def save(name, model, specs, inputs, variables=None):
     folder = os.path.join(HERE, name)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     serve = tf.function(lambda *a: {"output": model(list(a) if len(a) > 1 else a[0], training=False)}, input_signature=specs, autograph=False)
     module = tf.Module()
-    module.variables_ = [v.value for v in model.variables]
+    module.variables_ = variables or [v.value for v in model.variables]
     module.serve = serve
     tf.saved_model.save(module, os.path.join(folder, "saved_model"), signatures={"serving_default": serve})
     os.remove(os.path.join(folder, "saved_model", "fingerprint.pb"))
@@ -103,13 +103,66 @@ def recurrent(name):
     save(name, model, [tf.TensorSpec([None, 12, 16], tf.float32, "x")], x)
 
 
+def quantised(name):
+    """Quantised in every way that graphs say it: ranges by variables, attributes and channels, rounding ops, quantised numbers."""
+    r = generator(name, 9)
+    q = tf.quantization
+
+    def weights(shape):
+        return tf.Variable(r.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape).astype("f"))
+
+    def channels(w):
+        return q.fake_quant_with_min_max_vars_per_channel(w, -most[w.ref()], most[w.ref()], narrow_range=True)
+
+    def whole(w):
+        return q.quantize_and_dequantize_v2(w, -1.0, 1.0, narrow_range=True, range_given=True)
+
+    def numbers(x, low, high, dtype, **how):
+        y, low, high = q.quantize(x, low, high, dtype, **how)
+        how.pop("round_mode", None)
+        return q.dequantize(y, low, high, **how)
+
+    first, second, deep, point = weights([3, 3, 3, 16]), weights([3, 3, 16, 24]), weights([3, 3, 24, 1]), weights([1, 1, 24, 32])
+    dense, last = weights([32 * 25, 48]), weights([48, 20])
+    bias = [tf.Variable(r.normal(0, 0.1, n).astype("f")) for n in (16, 24, 24, 32, 48, 20)]
+    stored = tf.constant(r.integers(-127, 128, [20, 24]), tf.int8)
+    scales = np.linspace(1, 2, 24).astype("f")
+    most = {w.ref(): np.abs(w.numpy()).max(tuple(range(w.shape.rank - 1))) for w in (first, second, deep, last)}
+    low, high = tf.Variable(-1.0), tf.Variable(1.2)
+
+    def model(x, training):
+        x = q.fake_quant_with_min_max_vars(x, low, high)
+        x = tf.nn.relu6(tf.nn.conv2d(x, channels(first), 1, "SAME") + bias[0])
+        x = q.fake_quant_with_min_max_args(x, 0.0, 6.0)
+        x = tf.nn.relu(tf.nn.conv2d(x, channels(second), 2, "SAME") + bias[1])
+        x = q.fake_quant_with_min_max_vars(x, 0.0, 5.0)
+        y = tf.nn.relu6(tf.nn.depthwise_conv2d(x, deep, [1, 1, 1, 1], "SAME") + bias[2])
+        x = q.fake_quant_with_min_max_vars(x + y, 0.0, 9.0)
+        x = q.fake_quant_with_min_max_vars(tf.nn.conv2d(x, whole(point), 1, "SAME") + bias[3], -6.0, 7.0)
+        x = tf.reshape(tf.nn.max_pool2d(x, 2, 2, "SAME"), [-1, 32 * 25])
+        x = q.quantize_and_dequantize_v2(x, -6.0, 6.0, range_given=True)
+        x = tf.tanh(x @ whole(dense) + bias[4])
+        x = q.quantize_and_dequantize_v2(x, -1.0, 1.0, range_given=True, round_mode="HALF_UP")
+        x = numbers(x @ channels(last) + bias[5], -3.0, 3.0, tf.qint8, mode="SCALED", round_mode="HALF_TO_EVEN", narrow_range=True)
+        y = q.dequantize(tf.bitcast(stored, tf.qint8), -scales, scales, mode="SCALED", axis=1, narrow_range=True)
+        x = numbers(tf.nn.relu(x @ y), 0.0, 9.0, tf.quint8, mode="MIN_COMBINED")
+        y = numbers(tf.transpose(y)[:, :16], -2.0, 2.0, tf.qint8, mode="SCALED")
+        x = numbers(x @ y, -20.0, 30.0, tf.quint8, mode="MIN_FIRST")
+        return x @ y[:16]
+
+    model.variables = []
+    x = [{"x": generator(name, k).uniform(-1, 1.2, (b, 20, 20, 3)).astype("f")} for k, b in enumerate((1, 3))]
+    save(name, model, [tf.TensorSpec([None, 20, 20, 3], tf.float32, "x")], x,
+         [first, second, deep, point, dense, last, low, high, *bias])
+
+
 def basic_pitch(name):
     x = [{"input_2": generator(name, k).normal(0, 0.1, (b, 43844, 1)).astype("f")} for k, b in enumerate((1, 2))]
     answer(name, x)
 
 
 if __name__ == "__main__":
-    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent"]:
+    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent", "quantised"]:
         keras.utils.clear_session()
         keras.utils.set_random_seed(zlib.crc32(n.encode()) % 2**31)
         globals()[n](n)

@@ -3,8 +3,8 @@
 use super::cx::{NodeCx, Res};
 use super::optimise::{self, Family};
 use super::{
-    conv, conv_grad, conv3d, diag, elementwise as el, index, lists, matrix, misc, norm, pad, parts, pool, reduce, shape, slice,
-    space, state,
+    conv, conv_grad, conv3d, dequantise, diag, elementwise as el, index, lists, matrix, misc, norm, pad, parts, pool, quantised,
+    reduce, shape, slice, space, state,
 };
 use crate::dtype::DataType;
 use crate::model::Model;
@@ -161,6 +161,12 @@ table! {
         "LessEqual" => Bin(Op::Le);
         "Greater" => Bin(Op::Gt);
         "GreaterEqual" => Bin(Op::Ge);
+
+        "FakeQuantWithMinMaxArgs" => Fn(quantised::fake_quant_args);
+        "FakeQuantWithMinMaxVars" => Fn(quantised::fake_quant_vars);
+        "FakeQuantWithMinMaxVarsPerChannel" => Fn(quantised::fake_quant_per_channel);
+        "QuantizeAndDequantizeV2" | "QuantizeAndDequantizeV4" => Fn(|cx| quantised::round_trip(cx, None));
+        "QuantizeAndDequantizeV3" => Fn(|cx| quantised::round_trip(cx, Some(3)));
 
         "ReluGrad" => Fn(el::relu_grad);
         "Relu6Grad" => Fn(el::relu6_grad);
@@ -374,6 +380,9 @@ table! {
         "DiagPart" => Fn(diag::diag_part);
     }
     Plain {
+        "Bitcast" => Fn(dequantise::bitcast);
+        "QuantizeV2" => Fn(dequantise::quantize);
+        "Dequantize" => Fn(dequantise::dequantize);
         "ResourceScatterUpdate" | "ScatterUpdate" => Fn(|cx| state::scatter(cx, "set"));
         "ResourceScatterNdUpdate" | "ScatterNdUpdate" => Fn(|cx| state::scatter_nd(cx, "set"));
         "ResourceStridedSliceAssign" | "StridedSliceAssign" => Fn(state::strided_slice_assign);

@@ -1,6 +1,7 @@
 //! Values under legalisation, and the function that is built.
 
 use super::content;
+use super::dequantise::Quantised;
 use super::error::LegaliseError;
 use crate::dtype::DataType;
 use crate::limits::Limits;
@@ -80,6 +81,7 @@ pub struct Lowering<'a> {
     /// The feed of each parameter.
     pub param_feeds: Vec<usize>,
     pub lists: Vec<ListInfo>,
+    pub quantised: Vec<Quantised>,
     /// Variables that are read before anything here assigns them, and how TensorFlow fails where they have no value.
     pub reads: Vec<(VarId, TfStatus)>,
     /// Variables without a known value that only a branch reads or assigns.
@@ -109,6 +111,7 @@ impl<'a> Lowering<'a> {
             vars: Vec::new(),
             param_feeds: Vec::new(),
             lists: Vec::new(),
+            quantised: Vec::new(),
             reads: Vec::new(),
             maybe: Vec::new(),
             branches: 0,

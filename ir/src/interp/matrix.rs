@@ -8,6 +8,7 @@ use super::{elementwise, reduce, tape};
 use crate::attr::Attrs;
 use crate::elem::Elem;
 use crate::epilogue;
+use crate::op::Op;
 use crate::tape::Bin;
 use crate::tensor::Tensor;
 use ndarray::linalg::Dot;
@@ -39,7 +40,12 @@ fn finish(elem: Elem, y: ArrayD<f64>, rest: &[Tensor], a: &Attrs) -> Result<Tens
     if let Some(r) = residual.as_ref().filter(|_| last) {
         y = tape::bin(Bin::Add, &y, r)?;
     }
-    rounded(elem, y.into_real()?)
+    let y = y.into_real()?;
+    if elem == Elem::U8 {
+        let shape = y.shape().to_vec();
+        return elementwise(Op::Quantise, a, &[Array::of(&rounded(Elem::F32, y)?)?], &shape)?.to_tensor();
+    }
+    rounded(elem, y)
 }
 
 /// The same for integers and complex numbers, which have no activation.
@@ -74,8 +80,22 @@ fn product<T: LinalgScalar>(a: &ArrayD<T>, b: &ArrayD<T>, at: &Attrs, out: &[usi
     y.into_shape_with_order(IxDyn(out)).map_err(|e| EvalError::shape(e.to_string()))
 }
 
+/// Factors of integers, as reals.
+fn integers(x: &Tensor) -> Result<ArrayD<f64>, EvalError> {
+    tape::cast(&Array::of(x)?, Elem::F64).into_real()
+}
+
+/// The result of a product of integers from its sums; `rest` are the operands after the factors.
+fn finish_scaled(y: ArrayD<f64>, rest: &[Tensor], a: &Attrs) -> Result<Tensor, EvalError> {
+    let [scale, shift, rest @ ..] = rest else { return Err(EvalError::malformed("a product of integers without a scale")) };
+    finish(Elem::F32, (y + integers(shift)?) * reals(scale)?, rest, a)
+}
+
 pub fn contract(x: &[Tensor], a: &Attrs, out: Outputs) -> Result<Tensor, EvalError> {
     let elem = x[0].elem();
+    if a.flag("scaled") {
+        return finish_scaled(product(&integers(&x[0])?, &integers(&x[1])?, a, &out[0])?, &x[2..], a);
+    }
     let alpha = Some(a.real("alpha")).filter(|&v| v != 0.0);
     match (Array::of(&x[0])?.data, Array::of(&x[1])?.data) {
         (Data::Real(l), Data::Real(r)) => {
@@ -151,7 +171,12 @@ fn matrix(v: ArrayView2<f64>, w: ArrayView2<f64>) -> Array2<f64> {
 }
 
 pub fn conv2d(x: &[Tensor], a: &Attrs, out: Outputs) -> Result<Tensor, EvalError> {
-    let (input, kernel) = (images(&x[0])?, images(&x[1])?);
+    let four = |v: ArrayD<f64>| v.into_dimensionality().map_err(|e| EvalError::shape(e.to_string()));
+    let scaled = a.flag("scaled");
+    let (input, kernel): (Array4<f64>, Array4<f64>) = match scaled {
+        true => (four(integers(&x[0])?)?, four(integers(&x[1])?)?),
+        false => (images(&x[0])?, images(&x[1])?),
+    };
     let (kh, kw, c, k) = kernel.dim();
     let (n, h, w, _) = input.dim();
     let groups = a.size("groups").max(1);
@@ -163,7 +188,7 @@ pub fn conv2d(x: &[Tensor], a: &Attrs, out: Outputs) -> Result<Tensor, EvalError
     let mut patches = Array2::<f64>::zeros((oh * ow, kh * kw * c));
     for image in 0..n {
         for g in 0..groups {
-            patches.fill(0.0);
+            patches.fill(if scaled { a.int("x_zero") as f64 } else { 0.0 });
             window.for_each([oh, ow], [h, w], |oy, ox, ky, kx, py, px| {
                 let tap = (ky * kw + kx) * c;
                 patches.slice_mut(s![oy * ow + ox, tap..tap + c]).assign(&input.slice(s![image, py, px, g * c..(g + 1) * c]));
@@ -173,6 +198,9 @@ pub fn conv2d(x: &[Tensor], a: &Attrs, out: Outputs) -> Result<Tensor, EvalError
             let r = r.into_shape_with_order((oh, ow, per_group)).map_err(|e| EvalError::shape(e.to_string()))?;
             y.slice_mut(s![image, .., .., channels]).assign(&r);
         }
+    }
+    if scaled {
+        return finish_scaled(y.into_dyn(), &x[2..], a);
     }
     finish(x[0].elem(), y.into_dyn(), &x[2..], a)
 }

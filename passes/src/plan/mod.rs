@@ -190,6 +190,11 @@ pub struct Access {
 }
 
 impl Plan {
+    /// Launches of kernels that multiply 8-bit integers.
+    pub fn integer_launches(&self) -> usize {
+        self.steps.iter().filter(|s| matches!(s.kind, StepKind::Kernel { symbol, .. } if symbol.ends_with("_i8"))).count()
+    }
+
     pub fn buffer(&self, b: Buf) -> &Buffer {
         &self.buffers[b.index()]
     }

@@ -21,6 +21,10 @@ impl Target for AnyTarget {
     fn has_bf16_dots(&self) -> bool {
         true
     }
+
+    fn has_int8_dots(&self) -> bool {
+        true
+    }
 }
 
 /// A function `f` of the given parameters, whose body `build` makes.

@@ -41,6 +41,13 @@ fn operand(rng: &mut Rng, op: Op, k: usize, elem: Elem, shape: &[usize]) -> Tens
 fn attrs(def: &OpDef) -> Attrs {
     match def.op {
         Op::Clamp => Attrs::new().with("lo", -1.0).with("hi", 1.0),
+        Op::FakeQuant => {
+            let a = Attrs::new().with("lo", -1.0).with("hi", 1.0).with("step", 0.3).with("base", -1.0).with("offset", 3.0);
+            a.with("half_up", true)
+        }
+        Op::Quantise => {
+            Attrs::new().with("y_rate", 16.0).with("y_zero", 9.0).with("y_lo", 1.0).with("y_hi", 200.0).with("y_half_up", true)
+        }
         Op::LeakyRelu => Attrs::new().with("alpha", 0.25),
         _ => Attrs::new(),
     }

@@ -2,45 +2,18 @@
 
 use crate::dense::buffer;
 use crate::{Call, HostError, Result, invalid, tensor_of};
+use graphc_ir::quantise::Nudged;
 
 type Fallible<T> = std::result::Result<T, HostError>;
 
-/// A range moved so that zero is one of its steps.
-#[derive(Clone, Copy)]
-struct Range {
-    low: f32,
-    high: f32,
-    step: f32,
-    per_unit: f32,
-    /// False of the range from zero to zero, which holds nothing.
-    open: bool,
-}
-
-impl Range {
-    fn new(low: f32, high: f32, least: f32, most: f32) -> Range {
-        let step = (high - low) / (most - least);
-        let zero = least - low / step;
-        let zero = if zero < least {
-            least
-        } else if zero > most {
-            most
-        } else {
-            f32::from(zero.round() as u16)
-        };
-        let open = low != 0.0 || high != 0.0;
-        Range { low: (least - zero) * step, high: (most - zero) * step, step, per_unit: (most - least) / (high - low), open }
+/// The closest step. `divide` says whether to divide by the step or multiply by its inverse.
+fn round(range: &Nudged, v: f32, divide: bool) -> f32 {
+    if !range.open {
+        return 0.0;
     }
-
-    /// The closest step. `divide` says whether to divide by the step or multiply by its inverse.
-    fn round(&self, v: f32, divide: bool) -> f32 {
-        if !self.open {
-            return 0.0;
-        }
-        let zero = (-self.low * self.per_unit + 0.5).floor();
-        let above = v.min(self.high).max(self.low) - self.low;
-        let steps = if divide { above / self.step } else { above * self.per_unit };
-        (steps - zero + 0.5).floor() * self.step
-    }
+    let above = v.min(range.high).max(range.low) - range.low;
+    let steps = if divide { above / range.step } else { above * range.per_unit };
+    (steps - range.zero() + 0.5).floor() * range.step
 }
 
 /// The least and the greatest quantised number.
@@ -54,17 +27,17 @@ fn limits(call: &Call) -> Fallible<(f32, f32)> {
 }
 
 /// The range that attributes say.
-fn by_attributes(call: &Call) -> Fallible<Range> {
+fn by_attributes(call: &Call) -> Fallible<Nudged> {
     let (least, most) = limits(call)?;
     let (low, high) = (call.attrs.float("min")?, call.attrs.float("max")?);
     if low.is_nan() || high.is_nan() || low >= high {
         return Err(invalid(format!("min must be less than max, and they are {low} and {high}")));
     }
-    Ok(Range::new(low, high, least, most))
+    Ok(Nudged::new(low, high, least, most))
 }
 
 /// The ranges that operands `k` and `k + 1` say: one, or one for each channel of `values`.
-fn by_operands(call: &Call, k: usize, channels: Option<usize>) -> Fallible<Vec<Range>> {
+fn by_operands(call: &Call, k: usize, channels: Option<usize>) -> Fallible<Vec<Nudged>> {
     let (least, most) = limits(call)?;
     for k in [k, k + 1] {
         let shape = call.tensor(k)?.shape();
@@ -73,7 +46,7 @@ fn by_operands(call: &Call, k: usize, channels: Option<usize>) -> Fallible<Vec<R
         }
     }
     let (low, high) = (call.slice::<f32>(k)?, call.slice::<f32>(k + 1)?);
-    Ok(low.iter().zip(high.iter()).map(|(&l, &h)| Range::new(l, h, least, most)).collect())
+    Ok(low.iter().zip(high.iter()).map(|(&l, &h)| Nudged::new(l, h, least, most)).collect())
 }
 
 /// The number of channels of operand `k`.
@@ -81,9 +54,9 @@ fn channels(call: &Call, k: usize) -> Fallible<usize> {
     call.tensor(k)?.shape().last().copied().ok_or_else(|| invalid("a scalar has no channels"))
 }
 
-fn rounded(call: &Call, ranges: &[Range], divide: bool) -> Result {
+fn rounded(call: &Call, ranges: &[Nudged], divide: bool) -> Result {
     let values = call.slice::<f32>(0)?;
-    let out: Vec<f32> = values.iter().zip(ranges.iter().cycle()).map(|(&v, r)| r.round(v, divide)).collect();
+    let out: Vec<f32> = values.iter().zip(ranges.iter().cycle()).map(|(&v, r)| round(r, v, divide)).collect();
     Ok(vec![tensor_of(call.tensor(0)?.shape(), &out)?.into()])
 }
 
@@ -101,7 +74,7 @@ pub(super) fn per_channel(call: &Call) -> Result {
 }
 
 /// Gradients with respect to the values, operand 1, and the bounds of the range of each.
-fn gradients(call: &Call, ranges: &[Range]) -> Fallible<(Vec<f32>, Vec<f32>, Vec<f32>)> {
+fn gradients(call: &Call, ranges: &[Nudged]) -> Fallible<(Vec<f32>, Vec<f32>, Vec<f32>)> {
     let (gradient, values) = (call.tensor(0)?, call.tensor(1)?);
     if gradient.shape() != values.shape() {
         return Err(invalid(format!(

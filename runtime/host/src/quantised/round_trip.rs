@@ -2,6 +2,7 @@
 
 use crate::dense::{converted, reals, rounding};
 use crate::{Call, HostError, Result, invalid};
+use graphc_ir::quantise::{Symmetric, bounds};
 use graphc_ir::{Elem, Tensor};
 
 type Fallible<T> = std::result::Result<T, HostError>;
@@ -34,40 +35,21 @@ impl Rules {
     /// Quantises numbers of a range, and back.
     fn apply(&self, values: impl Iterator<Item = f64> + Clone, range: Option<(f64, f64)>, elem: Elem, mut put: impl FnMut(f64)) {
         let r = rounding(elem);
-        let (mut low, mut high) =
+        let (low, high) =
             range.unwrap_or_else(|| values.clone().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v))));
-        let power = if self.signed { 2f64.powi(self.bits as i32 - 1) } else { 2f64.powi(self.bits as i32) };
-        let least = r(if !self.signed {
-            0.0
-        } else if self.narrow {
-            1.0 - power
-        } else {
-            -power
-        });
-        let most = r(power - 1.0);
+        let [least, most] = bounds(self.bits as i32, self.signed, self.narrow);
         let greatest = match elem {
             Elem::F16 => 65504.0,
             Elem::BF16 => f64::from(half::bf16::MAX),
             Elem::F32 => f64::from(f32::MAX),
             _ => f64::MAX,
         };
-        let side = |limit: f64, bound: f64| if r(limit * bound) > 0.0 { r(limit / bound) } else { greatest };
-        let (from_low, from_high) = (side(least, low), side(most, high));
-        let (scale, inverse);
-        if from_low < from_high {
-            scale = from_low;
-            inverse = r(low / least);
-            high = r(most * inverse);
-        } else {
-            scale = from_high;
-            inverse = r(high / most);
-            low = r(least * inverse);
-        }
+        let Symmetric { low, high, scale, step } = Symmetric::new([low, high], [r(least), r(most)], greatest, r);
         for v in values {
             let v = if self.given { v.min(high).max(low) } else { v };
             let scaled = r(v * scale);
             let whole = if self.half_up { r(scaled + 0.5).floor() } else { scaled.round_ties_even() };
-            put(r(whole * inverse));
+            put(r(whole * step));
         }
     }
 
