@@ -29,7 +29,10 @@ impl Pass for Images {
         "images"
     }
 
-    fn run(&self, m: &mut Module, _: &PassCx) -> Result<usize, Diag> {
+    fn run(&self, m: &mut Module, cx: &PassCx) -> Result<usize, Diag> {
+        if !cx.target.goes_by_images() {
+            return Ok(0);
+        }
         let mut changed = 0;
         for f in &mut m.funcs {
             while let Some(segment) = Segment::find(f) {

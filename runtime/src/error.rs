@@ -32,6 +32,8 @@ pub enum Error {
     Memory,
     /// A host function, or control flow, failed at a node.
     Host { node: String, status: StatusCode, message: String },
+    /// A GPU is not there, has no kernel for something, or its driver failed.
+    Device(String),
     /// A run of code that was compiled ahead of time failed.
     Ahead(graphc_engine::Error),
     /// A package cannot be read or written, or is not for this machine.
@@ -58,6 +60,7 @@ impl Error {
             Error::Memory => "GC0706",
             Error::Host { .. } => "GC0707",
             Error::Ahead(_) => "GC0708",
+            Error::Device(_) => "GC0709",
             Error::Package { .. } => "GC0603",
         }
     }
@@ -74,6 +77,7 @@ impl Error {
             Error::Host { status, .. } => *status,
             Error::Ahead(e) => return e.kind as i32,
             Error::Package { .. } => StatusCode::DataLoss,
+            Error::Device(_) => StatusCode::FailedPrecondition,
             Error::Uninitialised { status, .. } => *status,
             Error::Memory => StatusCode::ResourceExhausted,
             Error::Compile(_) | Error::Unsupported(_) => StatusCode::Unimplemented,
@@ -109,7 +113,7 @@ impl fmt::Display for Error {
         }
         match self {
             Error::Model(_) | Error::Graph { .. } => Ok(()),
-            Error::Compile(m) => write!(f, "{m}"),
+            Error::Compile(m) | Error::Device(m) => write!(f, "{m}"),
             Error::Unsupported(m) => write!(f, "not supported yet: {m}"),
             Error::Interpreter(e) => write!(f, "{e}"),
             Error::Ahead(e) => write!(f, "{e}"),

@@ -2,8 +2,10 @@
 
 mod cache;
 mod callable;
+mod device;
 mod error;
 mod memory;
+mod processor;
 mod program;
 mod session;
 mod shared;
@@ -20,6 +22,7 @@ pub fn has_host_function(op: &str) -> bool {
 }
 
 pub use callable::{Callable, Port};
+pub use device::{DeviceDescription, DeviceName, devices};
 pub use error::{Error, Result, StatusCode};
 pub use graphc_engine::Pool;
 pub use program::{Program, RunOptions, Tracer};

@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::memory::Block;
+use crate::processor::Engine;
 use crate::state::{VarPointers, Variables};
 use crate::view::View;
 use graphc_abi::{Ctx, ErrorRecord, SCRATCH_BYTES, Status, Trace};
-use graphc_cpu::{Code, Compiled, PackedWeights};
+use graphc_cpu::{Code, PackedWeights};
 use graphc_engine::Pool;
 use graphc_ir::{Buffer, Data, Dim, Sym, Tensor, Type};
 use graphc_passes::plan::{Plan, Port};
@@ -17,8 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Compiled code, the conditions under which it is right, and memory for its runs.
 pub struct Program {
     interface: Interface,
-    code: Code,
-    weights: PackedWeights,
+    engine: Engine,
     /// Feeds whose values were compiled in, by index of the request; they are no inputs of the code.
     baked: Vec<(usize, Tensor)>,
     /// For each input of the code, the index of its feed.
@@ -86,14 +86,15 @@ pub enum Mismatch {
 }
 
 impl Program {
-    pub fn new(compiled: Compiled, baked: Vec<(usize, Tensor)>, feed_of: Vec<usize>, vars: VarPointers) -> Program {
-        let Compiled { plan, code, weights } = compiled;
-        Program { interface: Interface::of(plan), code, weights, baked, feed_of, vars, idle: Mutex::new(Vec::new()) }
+    /// A plan without its constants, and what it was compiled to.
+    pub fn new((plan, engine): (Plan, Engine), baked: Vec<(usize, Tensor)>, feed_of: Vec<usize>, vars: VarPointers) -> Program {
+        Program { interface: Interface::of(plan), engine, baked, feed_of, vars, idle: Mutex::new(Vec::new()) }
     }
 
     /// A program that was kept in a file.
     pub fn kept(interface: Interface, code: Code, weights: PackedWeights, feed_of: Vec<usize>) -> Program {
-        Program { interface, code, weights, baked: Vec::new(), feed_of, vars: VarPointers::none(), idle: Mutex::new(Vec::new()) }
+        let engine = Engine::Cpu { code, weights };
+        Program { interface, engine, baked: Vec::new(), feed_of, vars: VarPointers::none(), idle: Mutex::new(Vec::new()) }
     }
 
     /// Whether the program is all that its code, weights and interface say: no compiled-in feeds, no variables.
@@ -105,9 +106,9 @@ impl Program {
         &self.interface
     }
 
-    /// The packed weights.
+    /// The packed weights; none where they are on a device.
     pub fn weights(&self) -> &[u8] {
-        self.weights.bytes()
+        self.engine.weights()
     }
 
     /// For each input of the code, the index of its feed.
@@ -136,6 +137,7 @@ impl Program {
     /// Gives memory that no run uses back to the system.
     pub fn trim(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.engine.trim();
     }
 
     fn take_memory(&self, threads: usize) -> Result<RunMemory> {
@@ -287,12 +289,64 @@ impl Program {
         for (shape, port) in memory.output_shapes.iter_mut().zip(&plan.outputs) {
             *shape = eval_shape(&port.ty, &of).ok_or_else(too_large)?;
         }
-        memory.arena.reserve(arena).ok_or_else(too_large)?;
+        if matches!(self.engine, Engine::Cpu { .. }) {
+            memory.arena.reserve(arena).ok_or_else(too_large)?;
+        }
         memory.sized_for = Some(memory.syms.clone());
         Ok(())
     }
 
     fn enter(&self, pool: &Pool, vars: &Variables, feeds: &[View], options: &mut RunOptions, memory: &mut RunMemory) -> Result<()> {
+        let guard = self.vars.lock(vars);
+        if let Some((name, status)) = self.vars.missing() {
+            return Err(Error::Uninitialised { variable: name.to_owned(), status });
+        }
+        if let Some(name) = self.vars.uncertain() {
+            return Err(Error::Unsupported(format!("variable {name:?}, which has no value, in a branch of compiled code")));
+        }
+        match &self.engine {
+            Engine::Cpu { code, weights } => self.call(code, weights, pool, guard.pointers(), feeds, options, memory)?,
+            #[cfg(feature = "gpu")]
+            Engine::Gpu(x) => self.launch(x, guard.pointers(), feeds, memory)?,
+        }
+        self.vars.assigned();
+        Ok(())
+    }
+
+    /// Runs on a GPU.
+    #[cfg(feature = "gpu")]
+    fn launch(&self, x: &graphc_gpu::vulkan::Executable, vars: *const *mut u8, feeds: &[View], memory: &RunMemory) -> Result<()> {
+        use graphc_gpu::GpuError;
+        let plan = &self.interface;
+        let inputs: Vec<&[u8]> = self.feed_of.iter().map(|&k| feeds[k].bytes()).collect();
+        let sizes = plan.outputs.iter().zip(&memory.output_shapes).map(|(p, s)| s.iter().product::<usize>() * p.ty.elem.size());
+        // SAFETY: outputs are as large as `size` computed, and nothing else refers to them during the run.
+        let mut outputs: Vec<&mut [u8]> =
+            memory.outputs.iter().zip(sizes).map(|(&p, n)| unsafe { std::slice::from_raw_parts_mut(p, n) }).collect();
+        let numbers = x.variables().into_iter();
+        // SAFETY: variables have the types of the plan, whose sizes these are, and the guard gives them to this run alone.
+        let mut vars: Vec<&mut [u8]> = numbers.map(|(k, n)| unsafe { std::slice::from_raw_parts_mut(*vars.add(k), n) }).collect();
+        x.run(&inputs, &mut outputs, &mut vars, &memory.syms).map_err(|e| match e {
+            GpuError::Launch { status, step, value, bound } => {
+                let node = plan.launches.get(step).cloned().unwrap_or_default();
+                Error::Run { status, node, record: ErrorRecord { launch: step, value, bound } }
+            }
+            e => Error::Device(e.to_string()),
+        })
+    }
+
+    /// Runs machine code.
+    #[expect(clippy::too_many_arguments)]
+    fn call(
+        &self,
+        code: &Code,
+        weights: &PackedWeights,
+        pool: &Pool,
+        vars: *const *mut u8,
+        feeds: &[View],
+        options: &mut RunOptions,
+        memory: &mut RunMemory,
+    ) -> Result<()> {
         for (p, &feed) in memory.inputs.iter_mut().zip(&self.feed_of) {
             *p = feeds[feed].bytes().as_ptr();
         }
@@ -308,32 +362,22 @@ impl Program {
             trace_data: ptr::from_mut(&mut tracer).cast(),
             error: &mut record,
         };
-        let guard = self.vars.lock(vars);
-        if let Some((name, status)) = self.vars.missing() {
-            return Err(Error::Uninitialised { variable: name.to_owned(), status });
-        }
-        if let Some(name) = self.vars.uncertain() {
-            return Err(Error::Unsupported(format!("variable {name:?}, which has no value, in a branch of compiled code")));
-        }
         // SAFETY: inputs were checked against the ports by `bind`, outputs are as large as `size` computed, the arena as the plan says,
         // and the code, weights and variables live as long as `self` and the session.
         let code = unsafe {
-            (self.code.entry())(
+            (code.entry())(
                 &ctx,
                 memory.inputs.as_ptr(),
                 memory.outputs.as_ptr(),
                 memory.arena.as_mut_ptr(),
-                self.weights.bytes().as_ptr(),
-                guard.pointers(),
+                weights.bytes().as_ptr(),
+                vars,
                 memory.syms.as_ptr(),
             )
         };
         options.trace = tracer;
         match Status::from_code(code) {
-            Status::Ok => {
-                self.vars.assigned();
-                Ok(())
-            }
+            Status::Ok => Ok(()),
             status => {
                 let node = self.interface.launches.get(record.launch).cloned().unwrap_or_default();
                 Err(Error::Run { status, node, record })

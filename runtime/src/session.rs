@@ -2,7 +2,9 @@
 
 use crate::cache::Cache;
 use crate::callable::{Callable, Wanted};
+use crate::device::DeviceName;
 use crate::error::{Error, Result};
+use crate::processor::Processor;
 use crate::shared::Shared;
 use crate::view::View;
 use graphc_cpu::CpuTarget;
@@ -31,6 +33,10 @@ pub struct SessionOptions {
     pub precision: Precision,
     /// Folder in which compiled programs are kept, with their weights, for the next process; `None` keeps nothing.
     pub cache: Option<PathBuf>,
+    /// What computes.
+    pub device: DeviceName,
+    /// On a GPU: functions of which something has no GPU kernel run on the CPU, and are no error.
+    pub soft_placement: bool,
     /// Folders in which ops of the graph may read and write files. The model's own assets can always be read, and only read.
     pub files: Vec<PathBuf>,
 }
@@ -45,6 +51,8 @@ impl Default for SessionOptions {
             checkpoint: None,
             precision: Precision::F32,
             cache: None,
+            device: DeviceName::Cpu,
+            soft_placement: false,
             files: Vec::new(),
         }
     }
@@ -60,7 +68,7 @@ impl Session {
     /// Loads a model. With a cache, its files are read only when something is asked for that the cache lacks.
     ///
     /// # Errors
-    /// If its files cannot be read or are not valid, or the processor lacks what the precision asks for.
+    /// If its files cannot be read or are not valid, there is no such device, or the processor lacks what the precision asks for.
     pub fn open(path: &Path, options: SessionOptions) -> Result<Session> {
         let lacking = match options.precision {
             Precision::Bf16 if !CpuTarget.has_bf16_dots() => Some("bf16 (avx512_bf16)"),
@@ -71,8 +79,16 @@ impl Session {
             let why = format!("this processor does not multiply {what}, which the precision asks for; use f32");
             return Err(Error::Unsupported(why));
         }
-        let shared = Arc::new(Shared::new(path, &options));
-        let cache = options.cache.as_deref().and_then(|folder| Cache::open(folder, path, &options));
+        let processor = Processor::open(options.device, options.soft_placement)?;
+        let mut shared = Shared::new(path, &options);
+        shared.processor = processor;
+        let shared = Arc::new(shared);
+        // Programs are kept for the CPU.
+        let cache = options
+            .cache
+            .as_deref()
+            .filter(|_| options.device == DeviceName::Cpu)
+            .and_then(|folder| Cache::open(folder, path, &options));
         if cache.is_none() {
             shared.model()?;
         }

@@ -2,6 +2,7 @@
 
 use crate::callable::{Callable, Wanted};
 use crate::error::{Result, StatusCode};
+use crate::processor::Processor;
 use crate::session::SessionOptions;
 use crate::specialise;
 use crate::state::{Refused, Variables};
@@ -20,6 +21,7 @@ pub struct Shared {
     pub precision: Precision,
     /// Launches that multiply 8-bit integers in what was planned, once anything was.
     pub integer_launches: Mutex<Option<usize>>,
+    pub processor: Processor,
     pub variables: Variables,
     /// Names of the variables that are not constants; found when first asked for.
     state: OnceLock<BTreeSet<String>>,
@@ -40,7 +42,7 @@ struct LazyModel {
 }
 
 impl Shared {
-    /// State for a model at `path`, which is not opened yet.
+    /// State for a model at `path`, which is not opened yet; the CPU computes.
     pub fn new(path: &Path, options: &SessionOptions) -> Shared {
         let open = OpenOptions {
             tags: (!options.tags.is_empty()).then(|| options.tags.clone()),
@@ -56,6 +58,7 @@ impl Shared {
             pool: Pool::new(options.threads),
             precision: options.precision,
             integer_launches: Mutex::default(),
+            processor: Processor::Cpu,
             variables: Variables::default(),
             state: OnceLock::new(),
             initialised: Mutex::new(false),

@@ -2,12 +2,13 @@
 
 use crate::callable::Port;
 use crate::error::{Error, Result};
+use crate::processor::{Engine, Processor};
 use crate::program::Program;
 use crate::shared::Shared;
 use crate::staged::partition;
 use crate::state::{VarPointers, VarUses};
 use crate::view::View;
-use graphc_cpu::{Compiled, CpuTarget, EmitOptions};
+use graphc_cpu::EmitOptions;
 use graphc_frontend::legalise::{self, Feed, LegaliseError, Legalised, elem_of};
 use graphc_frontend::{DataType, GraphOutput, Limits, Model, NodeId, RawGraph, Value};
 use graphc_ir::{Dim, Elem, Module, Op, Sym, Tensor, TfStatus, Var};
@@ -287,7 +288,7 @@ pub fn zero_status(graph: &RawGraph, node: &str) -> TfStatus {
 /// # Errors
 /// As [`plan`].
 pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Ahead> {
-    let (plan, known, module, uses) = lowered(shared, source, feeds)?;
+    let (plan, known, module, uses) = lowered(shared, source, feeds, &Processor::Cpu)?;
     let zero_status = plan.steps.iter().map(|s| zero_status(&source.graph, s.loc.name())).collect();
     let (baked, feed_of) = split(known.clone());
     Ok(Ahead { plan, feed_of, baked, variables: module.vars, uses, zero_status, known })
@@ -298,25 +299,30 @@ pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> R
 /// # Errors
 /// As [`legalise`], and if the backend has no code for an operation.
 pub fn plan(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Planned> {
-    let (plan, known, module, uses) = lowered(shared, source, feeds)?;
+    let (plan, known, module, uses) = lowered(shared, source, feeds, &shared.processor)?;
     let vars = VarPointers::new(&module, &shared.variables, uses);
     let vars = vars.ok_or_else(|| Error::Compile("a variable has no constant shape".into()))?;
     Ok(Planned { plan, known, vars })
 }
 
-fn lowered(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<(Plan, Vec<Feed>, Module, VarUses)> {
+fn lowered(
+    shared: &Shared,
+    source: &Source,
+    feeds: Option<&[View]>,
+    processor: &Processor,
+) -> Result<(Plan, Vec<Feed>, Module, VarUses)> {
     let legalised = legalise(shared.model()?, source, feeds)?;
     let uses = variable_uses(&legalised);
     let Legalised { mut module, feeds: known, .. } = legalised;
     pipeline::run(
         &mut module,
         &pipeline::standard(),
-        &PassCx { target: &CpuTarget, precision: shared.precision },
+        &PassCx { target: processor.target(), precision: shared.precision },
         &mut pipeline::Unobserved,
     )
     .map_err(failed)?;
     let name = module.funcs.first().map(|f| f.name.clone()).unwrap_or_default();
-    let plan = graphc_cpu::plan(&module, &name).map_err(failed)?;
+    let plan = processor.plan(&module, &name)?;
     *shared.integer_launches.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(0) += plan.integer_launches();
     Ok((plan, known, module, uses))
 }
@@ -331,7 +337,7 @@ fn failed(e: impl std::fmt::Display) -> Error {
 /// As [`plan`], and if code generation fails.
 pub fn compile(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Program> {
     let planned = plan(shared, source, feeds)?;
-    let compiled = graphc_cpu::compile_plan(planned.plan, shared.pool.threads(), &EmitOptions::default()).map_err(failed)?;
+    let compiled = shared.processor.compile(planned.plan, shared.pool.threads())?;
     Ok(program(compiled, planned.known, planned.vars))
 }
 
@@ -343,10 +349,11 @@ pub fn compile_kept(shared: &Shared, source: &Source, feeds: Option<&[View]>) ->
     let planned = plan(shared, source, feeds)?;
     let kept = graphc_cpu::compile_kept(planned.plan, shared.pool.threads(), &EmitOptions::default());
     let (compiled, object) = kept.map_err(failed)?;
-    Ok((program(compiled, planned.known, planned.vars), object))
+    let engine = Engine::Cpu { code: compiled.code, weights: compiled.weights };
+    Ok((program((compiled.plan, engine), planned.known, planned.vars), object))
 }
 
-fn program(compiled: Compiled, known: Vec<Feed>, vars: VarPointers) -> Program {
+fn program(compiled: (Plan, Engine), known: Vec<Feed>, vars: VarPointers) -> Program {
     let (baked, feed_of) = split(known);
     Program::new(compiled, baked, feed_of, vars)
 }

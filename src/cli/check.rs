@@ -3,7 +3,7 @@
 use super::{Failure, ModelArgs, outln, print_json};
 use graphc::compare::{Difference, compare};
 use graphc::linked::Linked;
-use graphc::{Callable, Tensor};
+use graphc::{Callable, DeviceName, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub struct Args {
     /// npz files with inputs and expected outputs
     #[arg(required = true)]
     references: Vec<PathBuf>,
-    /// What computes: code in memory, the reference interpreter, or a linked object file
+    /// What computes: code in memory, the reference interpreter, a linked object file, or a GPU
     #[arg(long, value_enum, default_value_t = Backend::Jit)]
     backend: Backend,
     /// Tolerance relative to the output's scale
@@ -44,6 +44,8 @@ pub enum Backend {
     Jit,
     Interp,
     Object,
+    /// The device that --device names, or GPU:0
+    Gpu,
 }
 
 #[derive(Serialize)]
@@ -62,7 +64,11 @@ struct OutputReport {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let session = args.model.open(args.threads)?;
+    let mut model = args.model.clone();
+    if args.backend == Backend::Gpu && model.device == DeviceName::Cpu {
+        model.device = DeviceName::Gpu(0);
+    }
+    let session = model.open(args.threads)?;
     let mut callables: Vec<(ModelArgs, Callable)> = Vec::new();
     // What is run, in order: its file, its arrays, and the number of its function.
     let mut all = Vec::new();

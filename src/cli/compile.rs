@@ -104,6 +104,9 @@ impl Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
+    if args.model.device != graphc::DeviceName::Cpu {
+        return Err(Failure::usage("what `compile` writes runs on the CPU; leave --device out"));
+    }
     let (emit, machine) = (args.emit(), args.machine()?);
     let name = args.name(emit);
     // What links is looked for before anything takes time.

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod compile;
+mod devices;
 mod inputs;
 mod inspect;
 mod ops;
@@ -11,7 +12,7 @@ mod progress;
 mod run;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use graphc::{Precision, SessionOptions};
+use graphc::{DeviceName, Precision, SessionOptions};
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ enum Command {
     Bench(bench::Args),
     /// Compare a model's outputs with references
     Check(check::Args),
+    /// List the devices that models can run on
+    Devices(devices::Args),
     /// List TensorFlow's ops and how each runs
     Ops(ops::Args),
     /// Print a completion script for a shell
@@ -83,6 +86,12 @@ struct ModelArgs {
     /// Folder in which compiled code and packed weights are kept for the next start
     #[arg(long, value_name = "FOLDER", env = "GRAPHC_CACHE")]
     cache: Option<PathBuf>,
+    /// What computes: CPU:0, or GPU:0 and on in builds with the feature `gpu`
+    #[arg(long, value_name = "DEVICE", default_value = "CPU:0")]
+    device: DeviceName,
+    /// With a GPU: let the CPU compute functions of which something has no GPU kernel
+    #[arg(long)]
+    soft_placement: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -118,6 +127,8 @@ impl ModelArgs {
             files,
             precision: self.precision.into(),
             cache: self.cache.clone(),
+            device: self.device,
+            soft_placement: self.soft_placement,
             ..SessionOptions::default()
         };
         let _line = progress::line(&format!("loading {}", self.model.display()));
@@ -182,7 +193,11 @@ impl From<graphc::Error> for Failure {
     fn from(e: graphc::Error) -> Failure {
         let code = match &e {
             e if e.is_unsupported() => 4,
-            graphc::Error::Run { .. } | graphc::Error::Host { .. } | graphc::Error::Memory | graphc::Error::Ahead(_) => 5,
+            graphc::Error::Run { .. }
+            | graphc::Error::Host { .. }
+            | graphc::Error::Memory
+            | graphc::Error::Ahead(_)
+            | graphc::Error::Device(_) => 5,
             _ => 3,
         };
         Failure { code, message: e.to_string() }
@@ -198,6 +213,7 @@ pub fn main() -> ExitCode {
         Command::Compile(a) => compile::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::Check(a) => check::run(&a),
+        Command::Devices(a) => devices::run(&a),
         Command::Ops(a) => ops::run(&a),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "graphc", &mut std::io::stdout());

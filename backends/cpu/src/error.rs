@@ -44,7 +44,7 @@ impl fmt::Display for CompileError {
         match self {
             CompileError::NoFunction(name) => write!(f, "no function named {name:?}"),
             CompileError::Unsupported(list) => {
-                write!(f, "{} operation(s) cannot be compiled for this CPU:", list.len())?;
+                write!(f, "{} operation(s) cannot be compiled:", list.len())?;
                 list.iter().enumerate().try_for_each(|(i, u)| write!(f, "{} {u}", if i == 0 { "" } else { ";" }))
             }
             CompileError::Invalid(why) => write!(f, "invalid function: {why}"),

@@ -6,6 +6,7 @@
 use graphc_ir::builder::{Rewrite, rewrite, scalar_tensor};
 use graphc_ir::epilogue::activation;
 use graphc_ir::{Attrs, Builder, Dim, Elem, Func, Inst, InstData, Op, Tensor, Type, Value};
+use graphc_passes::target::Target;
 
 type Step = Result<Option<Vec<Value>>, String>;
 
@@ -13,12 +14,12 @@ type Step = Result<Option<Vec<Value>>, String>;
 ///
 /// # Errors
 /// If the function is not valid IR.
-pub fn run(f: &mut Func) -> Result<(), String> {
+pub fn run(f: &mut Func, target: &dyn Target) -> Result<(), String> {
     let body = f.body;
     for _ in 0..8 {
         let n = rewrite(f, body, &mut |b: &mut Builder, i: Inst| -> Result<Rewrite, String> {
             let d = b.func.inst(i).clone();
-            Ok(legalise(b, &d)?.map_or(Rewrite::Keep, Rewrite::Replace))
+            Ok(legalise(b, &d, target)?.map_or(Rewrite::Keep, Rewrite::Replace))
         })?;
         if n == 0 {
             return Ok(());
@@ -27,7 +28,7 @@ pub fn run(f: &mut Func) -> Result<(), String> {
     Err("an op is rewritten without end".into())
 }
 
-fn legalise(b: &mut Builder, d: &InstData) -> Step {
+fn legalise(b: &mut Builder, d: &InstData, target: &dyn Target) -> Step {
     let Some(&first) = d.operands.first() else { return Ok(None) };
     let elem = b.func.ty(first).elem;
     if d.op.has_epilogue() && d.attrs.elem("elem").is_some() {
@@ -59,7 +60,9 @@ fn legalise(b: &mut Builder, d: &InstData) -> Step {
             let x = cast(b, first, Elem::F32)?;
             b.inst(Op::Resize, &[x], d.attrs.clone()).map(Some)
         }
-        Op::Contract | Op::Conv2d | Op::Depthwise | Op::ConvTranspose2d if elem != Elem::F32 && has_epilogue(d) => {
+        Op::Contract | Op::Conv2d | Op::Depthwise | Op::ConvTranspose2d
+            if (elem != Elem::F32 || !target.has_kernel(d.op)) && has_epilogue(d) =>
+        {
             split_epilogue(b, d)
         }
         Op::Conv2d | Op::Depthwise if elem != Elem::F32 && padded(d) => {
@@ -67,10 +70,10 @@ fn legalise(b: &mut Builder, d: &InstData) -> Step {
             let y = with_operands(b, d, &[x, d.operands[1]], without_padding(d))?;
             Ok(Some(vec![y]))
         }
-        Op::ConvTranspose2d if elem != Elem::F32 => conv_of_transposed(b, d).map(|y| Some(vec![y])),
+        Op::ConvTranspose2d if elem != Elem::F32 || !target.has_kernel(d.op) => conv_of_transposed(b, d).map(|y| Some(vec![y])),
         Op::Pool2d if elem != Elem::F32 => pool(b, d, elem),
         Op::LayerNorm if elem == Elem::F64 => layer_norm(b, d).map(|y| Some(vec![y])),
-        Op::Attention if elem == Elem::F64 => attention(b, d).map(|y| Some(vec![y])),
+        Op::Attention if elem == Elem::F64 || !target.has_kernel(d.op) => attention(b, d).map(|y| Some(vec![y])),
         Op::Gather | Op::GatherNd | Op::ScatterNd if !matches!(b.func.ty(d.operands[1]).elem, Elem::I32 | Elem::I64) => {
             wide_indices(b, d)
         }
@@ -192,12 +195,33 @@ fn conv_of_transposed(b: &mut Builder, d: &InstData) -> Result<Value, String> {
     }
     let cut = b.op(Op::Slice, &[spread], Attrs::new().with("start", vec![Dim::ZERO; 4]).with("size", size))?;
     let padded = b.op(Op::Pad, &[cut, zero], Attrs::new().with("low", low).with("high", high))?;
-    let turned = b.op(Op::Reverse, &[f], Attrs::new().with("axes", vec![0i64, 1]))?;
-    let turned = b.transpose(turned, &[0, 1, 3, 2])?;
+    let turned = match b.func.const_of(f).and_then(turned_filter) {
+        Some(t) => b.constant(t),
+        None => {
+            let turned = b.op(Op::Reverse, &[f], Attrs::new().with("axes", vec![0i64, 1]))?;
+            b.transpose(turned, &[0, 1, 3, 2])?
+        }
+    };
     let attrs = Attrs::new().with("strides", vec![1i64, 1]).with("dilations", dilations);
     let attrs = attrs.with("low", vec![Dim::ZERO; 2]).with("high", vec![Dim::ZERO; 2]);
     let ty = b.func.ty(d.results[0]).clone();
     Ok(b.inst_of(Op::Conv2d, &[padded, turned], attrs, Vec::new(), vec![ty])[0])
+}
+
+/// A constant filter with its taps in the opposite order and its last axes swapped.
+fn turned_filter(t: &Tensor) -> Option<Tensor> {
+    let &[h, w, rows, columns] = t.shape() else { return None };
+    let (bytes, size) = (t.bytes(), t.elem().size());
+    let mut turned = Vec::with_capacity(bytes.len());
+    for tap in (0..h * w).rev() {
+        for c in 0..columns {
+            for r in 0..rows {
+                let at = ((tap * rows + r) * columns + c) * size;
+                turned.extend_from_slice(bytes.get(at..at + size)?);
+            }
+        }
+    }
+    Tensor::from_bytes(t.elem(), vec![h, w, columns, rows], turned)
 }
 
 /// Pooling as reductions of windows without padding.

@@ -50,7 +50,7 @@ pub(crate) struct Lowering<'a> {
 /// `Unsupported` lists every instruction that has no lowering.
 pub fn lower(module: &Module, func: &Func, target: &dyn Target) -> Result<Plan, CompileError> {
     let mut func = func.clone();
-    legalise::run(&mut func).map_err(CompileError::Invalid)?;
+    legalise::run(&mut func, target).map_err(CompileError::Invalid)?;
     let mut cx = Lowering {
         module,
         func: &func,

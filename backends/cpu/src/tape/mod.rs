@@ -15,15 +15,15 @@
 //!
 //! The imports of the emitted code are among [`graphc_kernels::symbols`].
 
-mod body;
+pub mod body;
 mod clif;
-mod code;
-mod complex;
+pub mod code;
+pub mod complex;
 mod complex_math;
 mod convert;
-mod expand;
+pub mod expand;
 mod glue;
-mod legalize;
+pub mod legalize;
 mod lower;
 mod math;
 mod nest;
@@ -32,7 +32,7 @@ mod select;
 mod vector;
 mod walk;
 
-use body::Body;
+pub use body::Body;
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use graphc_abi::Ctx;
 use graphc_ir::Dim;

@@ -1,0 +1,757 @@
+//! Writing a kernel as MLIR: scalars, loops, memory, without a word of which target it is for.
+//!
+//! A value is a constant or an SSA value; integer arithmetic on constants is done here, so that sizes known at compile time leave no
+//! operations. Indices are `i32`: no buffer has more than 2^31 elements.
+
+use crate::target::{Cell, Flavour};
+use graphc_cpu::tape::code::{Cond, Ty};
+use melior::Context;
+use melior::ir::attribute::{DenseI32ArrayAttribute, FloatAttribute, IntegerAttribute, StringAttribute, TypeAttribute};
+use melior::ir::operation::{OperationBuilder, OperationLike, OperationMutLike};
+use melior::ir::r#type::{FunctionType, IntegerType};
+use melior::ir::{Attribute, Block, BlockLike, BlockRef, Identifier, Location, Module, Region, RegionLike, Type, Value, ValueLike};
+
+/// A value of a kernel.
+#[derive(Clone, Copy)]
+pub struct V<'c> {
+    pub ty: Ty,
+    what: What<'c>,
+}
+
+#[derive(Clone, Copy)]
+enum What<'c> {
+    /// Bits of a constant, in the low bits.
+    Const(u64),
+    Value(Value<'c, 'c>),
+}
+
+impl V<'_> {
+    /// The value of an integer constant, extended by its sign.
+    pub fn known(&self) -> Option<i64> {
+        match (self.what, self.ty) {
+            (What::Const(bits), Ty::I32) => Some(i64::from(bits as u32 as i32)),
+            (What::Const(bits), Ty::I64) => Some(bits as i64),
+            _ => None,
+        }
+    }
+}
+
+/// Memory of a kernel: a buffer that it is given, or its workgroup's own.
+#[derive(Clone, Copy)]
+pub struct Memory<'c> {
+    value: Value<'c, 'c>,
+    cell: Cell,
+    shared: bool,
+}
+
+/// What a kernel is given, in the order of its bindings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Buffer `k` of the launch.
+    Buffer(u32),
+    /// The words of the launch's parameters. Targets whose kernels have scalar arguments take the words themselves, one each.
+    Params,
+    /// Where a failing kernel says so, four words: the code of a status, the launch, a value and its bound.
+    Status,
+}
+
+/// A kernel being written.
+pub struct Build<'c> {
+    cx: &'c Context,
+    loc: Location<'c>,
+    pub flavour: Flavour,
+    /// Threads of a workgroup.
+    pub threads: i64,
+    /// Where operations go.
+    block: BlockRef<'c, 'c>,
+    entry: BlockRef<'c, 'c>,
+    bindings: Vec<Binding>,
+    arguments: Vec<Type<'c>>,
+    buffers: Vec<Option<Memory<'c>>>,
+    params: Vec<V<'c>>,
+    status: Option<Memory<'c>>,
+    shared: Vec<Type<'c>>,
+}
+
+/// A body: appends to the kernel and gives the values that go on.
+type Body<'a, 'c> = &'a mut dyn FnMut(&mut Build<'c>, V<'c>, &[V<'c>]) -> Vec<V<'c>>;
+
+/// Writes a kernel named `name` with `buffers` buffers and `params` parameters as the only one of a module, and gives its bindings.
+///
+/// # Errors
+/// What `body` finds to have no code.
+pub fn kernel<'c>(
+    cx: &'c Context,
+    flavour: Flavour,
+    name: &str,
+    threads: i64,
+    (buffers, params): (usize, usize),
+    body: impl FnOnce(&mut Build<'c>) -> Result<(), String>,
+) -> Result<(Module<'c>, Vec<Binding>), String> {
+    let loc = Location::unknown(cx);
+    let region = Region::new();
+    let entry = region.append_block(Block::new(&[]));
+    // SAFETY: the block lives as long as the module that it becomes part of; no value of it leaves this function.
+    let entry = unsafe { BlockRef::from_raw(entry.to_raw()) };
+    let mut b = Build {
+        cx,
+        loc,
+        flavour,
+        threads,
+        block: entry,
+        entry,
+        bindings: Vec::new(),
+        arguments: Vec::new(),
+        buffers: vec![None; buffers],
+        params: Vec::new(),
+        status: None,
+        shared: Vec::new(),
+    };
+    b.take_params(params);
+    body(&mut b)?;
+    b.op("gpu.return", &[], &[], &[]);
+    let Build { bindings, arguments, shared, .. } = b;
+    let attribute = |text: &str| Attribute::parse(cx, text).ok_or_else(|| format!("MLIR does not read the attribute {text}"));
+    let id = |s: &str| Identifier::new(cx, s);
+    let entry_point = attribute(&format!("#spirv.entry_point_abi<workgroup_size = [{threads}, 1, 1]>"))?;
+    let mut attributes = vec![
+        (id("sym_name"), StringAttribute::new(cx, name).into()),
+        (id("function_type"), TypeAttribute::new(FunctionType::new(cx, &arguments, &[]).into()).into()),
+        (id("gpu.kernel"), Attribute::unit(cx)),
+        (id("workgroup_attributions"), IntegerAttribute::new(IntegerType::new(cx, 64).into(), shared.len() as i64).into()),
+    ];
+    match flavour {
+        Flavour::Spirv(_) => attributes.push((id("spirv.entry_point_abi"), entry_point)),
+        Flavour::Ptx => attributes.push((id("known_block_size"), DenseI32ArrayAttribute::new(cx, &[threads as i32, 1, 1]).into())),
+    }
+    let built = |b: OperationBuilder<'c>| b.build().map_err(|e| e.to_string());
+    let func = built(OperationBuilder::new("gpu.func", loc).add_attributes(&attributes).add_regions([region]))?;
+    let inner = Region::new();
+    inner.append_block(Block::new(&[])).append_operation(func);
+    let name = [(id("sym_name"), StringAttribute::new(cx, "kernels").into())];
+    let gpu_module = built(OperationBuilder::new("gpu.module", loc).add_attributes(&name).add_regions([inner]))?;
+    let mut module = Module::new(loc);
+    module.body().append_operation(gpu_module);
+    module.as_operation_mut().set_attribute("gpu.container_module", Attribute::unit(cx));
+    Ok((module, bindings))
+}
+
+impl<'c> Build<'c> {
+    // Operations.
+
+    fn op(
+        &mut self,
+        name: &str,
+        operands: &[Value<'c, 'c>],
+        results: &[Type<'c>],
+        attrs: &[(&str, Attribute<'c>)],
+    ) -> Vec<Value<'c, 'c>> {
+        self.op_with(name, operands, results, attrs, Vec::new())
+    }
+
+    fn op_with(
+        &mut self,
+        name: &str,
+        operands: &[Value<'c, 'c>],
+        results: &[Type<'c>],
+        attrs: &[(&str, Attribute<'c>)],
+        regions: Vec<Region<'c>>,
+    ) -> Vec<Value<'c, 'c>> {
+        let attrs: Vec<_> = attrs.iter().map(|&(k, a)| (Identifier::new(self.cx, k), a)).collect();
+        let op = OperationBuilder::new(name, self.loc)
+            .add_operands(operands)
+            .add_results(results)
+            .add_attributes(&attrs)
+            .add_regions_vec(regions)
+            .build();
+        // Building fails only where result types are left to inference.
+        let Ok(op) = op else { return Vec::new() };
+        let op = self.block.append_operation(op);
+        op.results().map(|r| unowned(r.to_raw())).collect()
+    }
+
+    fn one(&mut self, name: &str, operands: &[V<'c>], ty: Ty) -> V<'c> {
+        self.one_with(name, operands, ty, &[])
+    }
+
+    fn one_with(&mut self, name: &str, operands: &[V<'c>], ty: Ty, attrs: &[(&str, Attribute<'c>)]) -> V<'c> {
+        let operands: Vec<_> = operands.iter().map(|&v| self.value(v)).collect();
+        let t = self.ty(ty);
+        self.result(name, &operands, t, ty, attrs)
+    }
+
+    fn result(&mut self, name: &str, operands: &[Value<'c, 'c>], t: Type<'c>, ty: Ty, attrs: &[(&str, Attribute<'c>)]) -> V<'c> {
+        match self.op(name, operands, &[t], attrs).first() {
+            Some(&v) => V { ty, what: What::Value(v) },
+            None => self.constant(0, ty),
+        }
+    }
+
+    fn ty(&self, ty: Ty) -> Type<'c> {
+        match ty {
+            Ty::Mask => IntegerType::new(self.cx, 1).into(),
+            Ty::I32 => IntegerType::new(self.cx, 32).into(),
+            Ty::I64 => IntegerType::new(self.cx, 64).into(),
+            Ty::F32 => Type::float32(self.cx),
+            Ty::F64 => Type::float64(self.cx),
+        }
+    }
+
+    fn cell_ty(&self, cell: Cell) -> Type<'c> {
+        match cell {
+            Cell::I8 => IntegerType::new(self.cx, 8).into(),
+            Cell::I16 => IntegerType::new(self.cx, 16).into(),
+            Cell::I32 => self.ty(Ty::I32),
+            Cell::I64 => self.ty(Ty::I64),
+            Cell::F32 => self.ty(Ty::F32),
+            Cell::F64 => self.ty(Ty::F64),
+        }
+    }
+
+    /// The SSA value of `v`; a constant becomes an operation here.
+    fn value(&mut self, v: V<'c>) -> Value<'c, 'c> {
+        let bits = match v.what {
+            What::Value(v) => return v,
+            What::Const(bits) => bits,
+        };
+        let t = self.ty(v.ty);
+        let attribute: Attribute = match v.ty {
+            Ty::F32 => FloatAttribute::new(self.cx, t, f64::from(f32::from_bits(bits as u32))).into(),
+            Ty::F64 => FloatAttribute::new(self.cx, t, f64::from_bits(bits)).into(),
+            Ty::Mask => IntegerAttribute::new(t, (bits & 1) as i64).into(),
+            Ty::I32 => IntegerAttribute::new(t, i64::from(bits as u32 as i32)).into(),
+            Ty::I64 => IntegerAttribute::new(t, bits as i64).into(),
+        };
+        match self.op("arith.constant", &[], &[t], &[("value", attribute)]).first() {
+            Some(&v) => v,
+            // `op` gives as many results as types.
+            None => unowned(mlir_sys::MlirValue { ptr: std::ptr::null() }),
+        }
+    }
+
+    // Constants.
+
+    /// A constant of type `ty` from its bits.
+    pub fn constant(&self, bits: u64, ty: Ty) -> V<'c> {
+        V { ty, what: What::Const(bits) }
+    }
+
+    pub fn i32(&self, v: i64) -> V<'c> {
+        self.constant(v as i32 as u32 as u64, Ty::I32)
+    }
+
+    pub fn f32(&self, v: f32) -> V<'c> {
+        self.constant(u64::from(v.to_bits()), Ty::F32)
+    }
+
+    pub fn bool(&self, v: bool) -> V<'c> {
+        self.constant(v as u64, Ty::Mask)
+    }
+
+    // Arithmetic.
+
+    fn folded(&self, a: V<'c>, b: V<'c>, f: impl Fn(i64, i64) -> Option<i64>) -> Option<V<'c>> {
+        let v = f(a.known()?, b.known()?)?;
+        Some(if a.ty == Ty::I64 { self.constant(v as u64, Ty::I64) } else { self.i32(v) })
+    }
+
+    pub fn add(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        if a.ty.is_float() {
+            return self.float_op("arith.addf", a, b);
+        }
+        match (a.known(), b.known()) {
+            (Some(0), _) => b,
+            (_, Some(0)) => a,
+            _ => self.folded(a, b, |x, y| Some(x.wrapping_add(y))).unwrap_or_else(|| self.one("arith.addi", &[a, b], a.ty)),
+        }
+    }
+
+    pub fn sub(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        if a.ty.is_float() {
+            return self.float_op("arith.subf", a, b);
+        }
+        if b.known() == Some(0) {
+            return a;
+        }
+        self.folded(a, b, |x, y| Some(x.wrapping_sub(y))).unwrap_or_else(|| self.one("arith.subi", &[a, b], a.ty))
+    }
+
+    pub fn mul(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        if a.ty.is_float() {
+            return self.float_op("arith.mulf", a, b);
+        }
+        match (a.known(), b.known()) {
+            (Some(0), _) | (_, Some(1)) => a,
+            (_, Some(0)) | (Some(1), _) => b,
+            _ => self.folded(a, b, |x, y| Some(x.wrapping_mul(y))).unwrap_or_else(|| self.one("arith.muli", &[a, b], a.ty)),
+        }
+    }
+
+    /// A product and a sum, which the target may round once.
+    pub fn fma(&mut self, a: V<'c>, b: V<'c>, c: V<'c>) -> V<'c> {
+        let p = self.mul(a, b);
+        self.add(p, c)
+    }
+
+    fn float_op(&mut self, name: &str, a: V<'c>, b: V<'c>) -> V<'c> {
+        match self.contract() {
+            Some(flags) => self.one_with(name, &[a, b], a.ty, &[("fastmath", flags)]),
+            None => self.one(name, &[a, b], a.ty),
+        }
+    }
+
+    /// SPIR-V allows contraction unless it is forbidden; NVVM wants to be told.
+    fn contract(&self) -> Option<Attribute<'c>> {
+        matches!(self.flavour, Flavour::Ptx).then(|| Attribute::parse(self.cx, "#arith.fastmath<contract>")).flatten()
+    }
+
+    /// The quotient of floats.
+    pub fn div(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        self.one("arith.divf", &[a, b], a.ty)
+    }
+
+    /// The quotient of integers that are not negative, rounded down.
+    pub fn quot(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        if b.known() == Some(1) {
+            return a;
+        }
+        self.folded(a, b, i64::checked_div).unwrap_or_else(|| self.one("arith.divui", &[a, b], a.ty))
+    }
+
+    /// The remainder of integers that are not negative.
+    pub fn rest(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        if b.known() == Some(1) {
+            return self.constant(0, a.ty);
+        }
+        self.folded(a, b, i64::checked_rem).unwrap_or_else(|| self.one("arith.remui", &[a, b], a.ty))
+    }
+
+    /// Any binary operation of the dialect `arith` that keeps the type.
+    pub fn arith(&mut self, name: &str, a: V<'c>, b: V<'c>) -> V<'c> {
+        self.one(name, &[a, b], a.ty)
+    }
+
+    /// Any unary operation that gives `ty`.
+    pub fn unary(&mut self, name: &str, a: V<'c>, ty: Ty) -> V<'c> {
+        self.one(name, &[a], ty)
+    }
+
+    /// A comparison; of integers as signed ones, and of floats false for NaN but for `Ne`.
+    pub fn cmp(&mut self, how: Cond, a: V<'c>, b: V<'c>) -> V<'c> {
+        if !a.ty.is_float() {
+            if let (Some(x), Some(y)) = (a.known(), b.known()) {
+                let holds = match how {
+                    Cond::Eq => x == y,
+                    Cond::Ne => x != y,
+                    Cond::Lt => x < y,
+                    Cond::Le => x <= y,
+                    Cond::Gt => x > y,
+                    Cond::Ge => x >= y,
+                };
+                return self.bool(holds);
+            }
+            // eq, ne, slt, sle, sgt, sge
+            let code = match how {
+                Cond::Eq => 0,
+                Cond::Ne => 1,
+                Cond::Lt => 2,
+                Cond::Le => 3,
+                Cond::Gt => 4,
+                Cond::Ge => 5,
+            };
+            return self.compare("arith.cmpi", code, a, b);
+        }
+        // oeq, une, olt, ole, ogt, oge
+        let code = match how {
+            Cond::Eq => 1,
+            Cond::Ne => 13,
+            Cond::Lt => 4,
+            Cond::Le => 5,
+            Cond::Gt => 2,
+            Cond::Ge => 3,
+        };
+        self.compare("arith.cmpf", code, a, b)
+    }
+
+    /// A comparison of integers as unsigned ones.
+    pub fn ucmp(&mut self, how: Cond, a: V<'c>, b: V<'c>) -> V<'c> {
+        let code = match how {
+            Cond::Eq => 0,
+            Cond::Ne => 1,
+            Cond::Lt => 6,
+            Cond::Le => 7,
+            Cond::Gt => 8,
+            Cond::Ge => 9,
+        };
+        self.compare("arith.cmpi", code, a, b)
+    }
+
+    fn compare(&mut self, name: &str, code: i64, a: V<'c>, b: V<'c>) -> V<'c> {
+        let predicate = IntegerAttribute::new(IntegerType::new(self.cx, 64).into(), code).into();
+        self.one_with(name, &[a, b], Ty::Mask, &[("predicate", predicate)])
+    }
+
+    pub fn lt(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        self.cmp(Cond::Lt, a, b)
+    }
+
+    /// `0 <= a < n`.
+    pub fn inside(&mut self, a: V<'c>, n: V<'c>) -> V<'c> {
+        self.ucmp(Cond::Lt, a, n)
+    }
+
+    pub fn and(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        match (a.what, b.what, a.ty) {
+            (What::Const(x), _, Ty::Mask) => {
+                if x & 1 == 1 {
+                    b
+                } else {
+                    a
+                }
+            }
+            (_, What::Const(y), Ty::Mask) => {
+                if y & 1 == 1 {
+                    a
+                } else {
+                    b
+                }
+            }
+            _ => self.one("arith.andi", &[a, b], a.ty),
+        }
+    }
+
+    pub fn select(&mut self, m: V<'c>, a: V<'c>, b: V<'c>) -> V<'c> {
+        match m.what {
+            What::Const(bits) => {
+                if bits & 1 == 1 {
+                    a
+                } else {
+                    b
+                }
+            }
+            What::Value(_) => self.one("arith.select", &[m, a, b], a.ty),
+        }
+    }
+
+    /// The lesser of signed integers.
+    pub fn min(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        self.folded(a, b, |x, y| Some(x.min(y))).unwrap_or_else(|| self.one("arith.minsi", &[a, b], a.ty))
+    }
+
+    pub fn max(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
+        self.folded(a, b, |x, y| Some(x.max(y))).unwrap_or_else(|| self.one("arith.maxsi", &[a, b], a.ty))
+    }
+
+    /// `i32` as `i64`, by its sign.
+    pub fn wide(&mut self, a: V<'c>) -> V<'c> {
+        match a.known() {
+            Some(v) => self.constant(v as u64, Ty::I64),
+            None => self.unary("arith.extsi", a, Ty::I64),
+        }
+    }
+
+    // Work and its threads.
+
+    fn id(&mut self, op: &str) -> V<'c> {
+        let Some(dimension) = Attribute::parse(self.cx, "#gpu<dim x>") else { return self.i32(0) };
+        let index = Type::index(self.cx);
+        let v = self.op(op, &[], &[index], &[("dimension", dimension)]);
+        let t = self.ty(Ty::I32);
+        self.result("arith.index_cast", &v, t, Ty::I32, &[])
+    }
+
+    /// This thread's number in its workgroup.
+    pub fn thread(&mut self) -> V<'c> {
+        self.id("gpu.thread_id")
+    }
+
+    /// Runs `body` for each of `n` items, one a thread.
+    pub fn items(&mut self, n: V<'c>, body: impl FnOnce(&mut Build<'c>, V<'c>)) {
+        let (block, thread, blocks) = (self.id("gpu.block_id"), self.thread(), self.id("gpu.grid_dim"));
+        let threads = self.i32(self.threads);
+        let first = self.mul(block, threads);
+        let first = self.add(first, thread);
+        let step = self.mul(blocks, threads);
+        self.each(first, n, step, body);
+    }
+
+    /// Runs `body` for each of `n` tasks, one a workgroup.
+    pub fn tasks(&mut self, n: V<'c>, body: impl FnOnce(&mut Build<'c>, V<'c>)) {
+        let (block, blocks) = (self.id("gpu.block_id"), self.id("gpu.grid_dim"));
+        self.each(block, n, blocks, body);
+    }
+
+    /// A loop without carried values.
+    pub fn each(&mut self, lo: V<'c>, hi: V<'c>, step: V<'c>, body: impl FnOnce(&mut Build<'c>, V<'c>)) {
+        let mut body = Some(body);
+        self.repeat(lo, hi, step, &[], &mut |b, i, _| {
+            if let Some(body) = body.take() {
+                body(b, i);
+            }
+            Vec::new()
+        });
+    }
+
+    /// `for i in (lo..hi).step_by(step)` with carried values, which `body` is given and gives anew. `body` is called once.
+    pub fn repeat(&mut self, lo: V<'c>, hi: V<'c>, step: V<'c>, init: &[V<'c>], body: Body<'_, 'c>) -> Vec<V<'c>> {
+        if let (Some(l), Some(h), Some(s)) = (lo.known(), hi.known(), step.known()) {
+            if l >= h {
+                return init.to_vec();
+            }
+            if l + s >= h {
+                return body(self, lo, init);
+            }
+        }
+        let types: Vec<Type> = init.iter().map(|v| self.ty(v.ty)).collect();
+        let mut operands = vec![self.value(lo), self.value(hi), self.value(step)];
+        for &v in init {
+            operands.push(self.value(v));
+        }
+        let arguments: Vec<_> = std::iter::once(self.ty(Ty::I32)).chain(types.iter().copied()).map(|t| (t, self.loc)).collect();
+        let region = self.region(&arguments, &mut |b, args| {
+            let carried: Vec<_> = args[1..].iter().zip(init).map(|(&v, i)| V { ty: i.ty, what: What::Value(v) }).collect();
+            body(b, V { ty: Ty::I32, what: What::Value(args[0]) }, &carried)
+        });
+        let results = self.op_with("scf.for", &operands, &types, &[], vec![region]);
+        let results: Vec<_> = results.into_iter().zip(init).map(|(v, i)| V { ty: i.ty, what: What::Value(v) }).collect();
+        if init.is_empty() || matches!(self.flavour, Flavour::Ptx) {
+            return results;
+        }
+        // MLIR's lowering to SPIR-V keeps results in variables that only an iteration writes.
+        let some = self.lt(lo, hi);
+        results.into_iter().zip(init).map(|(v, &i)| self.select(some, v, i)).collect()
+    }
+
+    /// Runs `body` where `cond` holds.
+    pub fn when(&mut self, cond: V<'c>, body: impl FnOnce(&mut Build<'c>)) {
+        match cond.what {
+            What::Const(bits) if bits & 1 == 1 => return body(self),
+            What::Const(_) => return,
+            What::Value(_) => {}
+        }
+        let mut body = Some(body);
+        let region = self.region(&[], &mut |b, _| {
+            if let Some(body) = body.take() {
+                body(b);
+            }
+            Vec::new()
+        });
+        let cond = self.value(cond);
+        self.op_with("scf.if", &[cond], &[], &[], vec![region, Region::new()]);
+    }
+
+    /// What `body` gives where `cond` holds, else `other`.
+    pub fn choose(&mut self, cond: V<'c>, other: V<'c>, body: impl FnOnce(&mut Build<'c>) -> V<'c>) -> V<'c> {
+        match cond.what {
+            What::Const(bits) if bits & 1 == 1 => return body(self),
+            What::Const(_) => return other,
+            What::Value(_) => {}
+        }
+        let mut body = Some(body);
+        let yes = self.region(&[], &mut |b, _| body.take().map(|body| body(b)).into_iter().collect());
+        let no = self.region(&[], &mut |_, _| vec![other]);
+        let t = self.ty(other.ty);
+        let cond = self.value(cond);
+        let v = self.op_with("scf.if", &[cond], &[t], &[], vec![yes, no]);
+        v.first().map_or(other, |&v| V { ty: other.ty, what: What::Value(v) })
+    }
+
+    /// A region of one block, which yields what `body` gives.
+    fn region(
+        &mut self,
+        arguments: &[(Type<'c>, Location<'c>)],
+        body: &mut dyn FnMut(&mut Build<'c>, &[Value<'c, 'c>]) -> Vec<V<'c>>,
+    ) -> Region<'c> {
+        let region = Region::new();
+        let block = region.append_block(Block::new(arguments));
+        // SAFETY: as for the entry block.
+        let block: BlockRef<'c, 'c> = unsafe { BlockRef::from_raw(block.to_raw()) };
+        let outer = std::mem::replace(&mut self.block, block);
+        let args: Vec<_> = (0..arguments.len()).filter_map(|i| block.argument(i).ok()).map(|a| unowned(a.to_raw())).collect();
+        let results = body(self, &args);
+        let results: Vec<_> = results.into_iter().map(|v| self.value(v)).collect();
+        self.op("scf.yield", &results, &[], &[]);
+        self.block = outer;
+        region
+    }
+
+    /// Waits for all threads of the workgroup, and makes what they wrote visible.
+    pub fn barrier(&mut self) {
+        self.op("gpu.barrier", &[], &[], &[]);
+    }
+
+    // Memory.
+
+    fn argument(&mut self, t: Type<'c>) -> Value<'c, 'c> {
+        self.arguments.push(t);
+        let position = self.arguments.len() - 1;
+        // Before the memory of workgroups, which comes last.
+        let v = self.entry.insert_argument(position, t, self.loc);
+        unowned(v.to_raw())
+    }
+
+    fn take_params(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.bindings.push(Binding::Params);
+        match self.flavour {
+            Flavour::Spirv(_) => {
+                let words = self.buffer_argument(Cell::I32);
+                for k in 0..count {
+                    let at = self.i32(k as i64);
+                    let v = self.load(words, at);
+                    self.params.push(v);
+                }
+            }
+            Flavour::Ptx => {
+                for _ in 0..count {
+                    let t = self.ty(Ty::I32);
+                    let v = self.argument(t);
+                    self.params.push(V { ty: Ty::I32, what: What::Value(v) });
+                }
+            }
+        }
+    }
+
+    /// Parameter `k`.
+    pub fn param(&self, k: u32) -> V<'c> {
+        self.params.get(k as usize).copied().unwrap_or_else(|| self.i32(0))
+    }
+
+    fn buffer_argument(&mut self, cell: Cell) -> Memory<'c> {
+        let element = self.cell_ty(cell);
+        let t = match self.flavour {
+            Flavour::Spirv(_) => Type::parse(self.cx, &format!("memref<?x{element}, #spirv.storage_class<StorageBuffer>>")),
+            Flavour::Ptx => Type::parse(self.cx, "!llvm.ptr<1>"),
+        };
+        let value = self.argument(t.unwrap_or(element));
+        Memory { value, cell, shared: false }
+    }
+
+    /// Buffer `k` of the launch as elements `cell`.
+    ///
+    /// # Errors
+    /// If it is wanted as elements of two types.
+    pub fn buffer(&mut self, k: u32, cell: Cell) -> Result<Memory<'c>, String> {
+        if let Some(m) = self.buffers.get(k as usize).copied().flatten() {
+            return if m.cell == cell { Ok(m) } else { Err("a buffer of two types of elements".into()) };
+        }
+        self.bindings.push(Binding::Buffer(k));
+        let m = self.buffer_argument(cell);
+        if let Some(slot) = self.buffers.get_mut(k as usize) {
+            *slot = Some(m);
+        }
+        Ok(m)
+    }
+
+    /// Memory of the workgroup.
+    pub fn shared(&mut self, cell: Cell, len: i64) -> Memory<'c> {
+        let element = self.cell_ty(cell);
+        let value = match self.flavour {
+            Flavour::Spirv(_) => {
+                let t =
+                    Type::parse(self.cx, &format!("memref<{len}x{element}, #spirv.storage_class<Workgroup>>")).unwrap_or(element);
+                let none = DenseI32ArrayAttribute::new(self.cx, &[0, 0]).into();
+                self.op("memref.alloc", &[], &[t], &[("operandSegmentSizes", none)]).first().copied()
+            }
+            Flavour::Ptx => {
+                let t = Type::parse(self.cx, &format!("memref<{len}x{element}, #gpu.address_space<workgroup>>")).unwrap_or(element);
+                self.shared.push(t);
+                Some(unowned(self.entry.add_argument(t, self.loc).to_raw()))
+            }
+        };
+        // `op` gives as many results as types.
+        let value = value.unwrap_or_else(|| unowned(mlir_sys::MlirValue { ptr: std::ptr::null() }));
+        Memory { value, cell, shared: true }
+    }
+
+    fn index(&mut self, at: V<'c>) -> Value<'c, 'c> {
+        let t = Type::index(self.cx);
+        if let Some(k) = at.known() {
+            let k = IntegerAttribute::new(t, k).into();
+            if let Some(&v) = self.op("arith.constant", &[], &[t], &[("value", k)]).first() {
+                return v;
+            }
+        }
+        let v = self.value(at);
+        self.op("arith.index_cast", &[v], &[t], &[]).first().copied().unwrap_or(v)
+    }
+
+    /// The address of an element, where memory is addresses.
+    fn address(&mut self, m: Memory<'c>, at: V<'c>) -> Value<'c, 'c> {
+        let at = self.wide(at);
+        let at = self.value(at);
+        let (cell, address) = (self.cell_ty(m.cell), Type::parse(self.cx, "!llvm.ptr<1>"));
+        let address = address.unwrap_or(cell);
+        let dynamic = DenseI32ArrayAttribute::new(self.cx, &[i32::MIN]).into();
+        let attrs = [("rawConstantIndices", dynamic), ("elem_type", TypeAttribute::new(cell).into())];
+        self.op("llvm.getelementptr", &[m.value, at], &[address], &attrs).first().copied().unwrap_or(at)
+    }
+
+    /// Element `at`: narrow integers by their bits in the low ones of an `i32`, above which is nothing.
+    pub fn load(&mut self, m: Memory<'c>, at: V<'c>) -> V<'c> {
+        let (t, ty) = (self.cell_ty(m.cell), m.cell.lane());
+        let v = if m.shared || matches!(self.flavour, Flavour::Spirv(_)) {
+            let at = self.index(at);
+            self.result("memref.load", &[m.value, at], t, ty, &[])
+        } else {
+            let at = self.address(m, at);
+            self.result("llvm.load", &[at], t, ty, &[])
+        };
+        if matches!(m.cell, Cell::I8 | Cell::I16) { self.unary("arith.extui", v, Ty::I32) } else { v }
+    }
+
+    /// Stores an element of the cell's lane type; of a narrow integer the low bits.
+    pub fn store(&mut self, m: Memory<'c>, at: V<'c>, v: V<'c>) {
+        let mut value = self.value(v);
+        if matches!(m.cell, Cell::I8 | Cell::I16) {
+            let t = self.cell_ty(m.cell);
+            value = self.op("arith.trunci", &[value], &[t], &[]).first().copied().unwrap_or(value);
+        }
+        if m.shared || matches!(self.flavour, Flavour::Spirv(_)) {
+            let at = self.index(at);
+            self.op("memref.store", &[value, m.value, at], &[], &[]);
+        } else {
+            let at = self.address(m, at);
+            self.op("llvm.store", &[value, at], &[], &[]);
+        }
+    }
+
+    /// Where `cond` holds: ends the run with `code`, a [`graphc_abi::Status`], and the value and bound of its message. The kernel itself
+    /// goes on. The last parameter is the number of the launch.
+    pub fn fail(&mut self, cond: V<'c>, code: graphc_abi::Status, value: V<'c>, bound: V<'c>) {
+        let status = match self.status {
+            Some(m) => m,
+            None => {
+                self.bindings.push(Binding::Status);
+                let m = self.buffer_argument(Cell::I32);
+                self.status = Some(m);
+                m
+            }
+        };
+        let launch = self.params.last().copied().unwrap_or_else(|| self.i32(0));
+        self.when(cond, |b| {
+            // The first launch that fails is the one that is told of; of its threads any.
+            let (zero, words) = (b.i32(0), [b.i32(code as i64), launch, value, bound]);
+            let before = b.load(status, zero);
+            let free = b.cmp(Cond::Eq, before, zero);
+            let one = b.i32(1);
+            let holder = b.load(status, one);
+            let own = b.cmp(Cond::Eq, holder, launch);
+            let write = b.one("arith.ori", &[free, own], Ty::Mask);
+            b.when(write, |b| {
+                for (k, v) in words.into_iter().enumerate() {
+                    let at = b.i32(k as i64);
+                    b.store(status, at, v);
+                }
+            });
+        });
+    }
+}
+
+fn unowned<'c>(raw: mlir_sys::MlirValue) -> Value<'c, 'c> {
+    // SAFETY: values live as long as the operations that define them, which are in the module that is being built; `Build` hands none
+    // out that outlives it.
+    unsafe { Value::from_raw(raw) }
+}

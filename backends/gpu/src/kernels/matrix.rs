@@ -1,0 +1,438 @@
+//! Products of matrices and convolutions as products: tiles through the memory of workgroups, each thread with a small tile of its own.
+
+use super::epilogue::{Epilogue, Operands};
+use super::{indices, walk};
+use crate::build::{Build, V};
+use crate::design::{Args, Buffer, Design, Spec};
+use crate::target::{Cell, Flavour};
+use graphc_ir::Dim;
+
+/// Rows of a workgroup's tile.
+const ROWS: i64 = 64;
+/// Depth of a step.
+const DEPTH: i64 = 16;
+/// Threads along each side of a tile.
+const SIDE: i64 = 16;
+const THREADS: i64 = SIDE * SIDE;
+/// Rows up to which each element of the result is a thread's own sum.
+const FEW: i64 = 4;
+
+/// Where an element of a factor lies, and whether it is there; what is not there is zero.
+struct At<'c> {
+    at: V<'c>,
+    there: V<'c>,
+}
+
+/// A product `[z][m][k] x [z][k][n]` as the kernel sees it.
+trait Product {
+    /// What is the same for all of a row of the first factor.
+    fn row<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>) -> Vec<V<'c>>;
+    /// The element of that row at depth `k`.
+    fn left<'c>(&self, b: &mut Build<'c>, s: &Spec, row: &[V<'c>], k: V<'c>) -> At<'c>;
+    /// What is the same for all of a column of the second factor.
+    fn column<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, column: V<'c>) -> V<'c>;
+    /// From an element of the second factor to the next of its column.
+    fn step<'c>(&self, b: &mut Build<'c>, s: &Spec) -> V<'c>;
+    /// Where the element of the result lies, and its bias and residual.
+    fn out<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>, column: V<'c>) -> [V<'c>; 3];
+}
+
+/// What all products have.
+struct Common {
+    cell: Cell,
+    /// Names of the factors and of the result.
+    names: [&'static str; 3],
+    /// Columns of a workgroup's tile.
+    columns: i64,
+    epilogue: Epilogue,
+    alpha: f64,
+}
+
+fn design(name: &str, c: Common, p: impl Product + Send + Sync + 'static, [z, m, n, k]: [Dim; 4]) -> Design {
+    let name = format!("{name} {:?} {} {} {:x}", c.cell, c.columns, c.epilogue.name, c.alpha.to_bits());
+    let sizes = [("z", z.clone()), ("m", m.clone()), ("n", n.clone()), ("k", k)];
+    if m.as_const().is_some_and(|m| m <= FEW) {
+        let count = &(&z * &m) * &n;
+        return Design::items(format!("{name} few"), count, move |b, s| few(b, s, &c, &p)).ints(sizes);
+    }
+    let (down, across) = (m.ceil_div(&Dim::from(ROWS)), n.ceil_div(&Dim::from(c.columns)));
+    let count = &(&z * &down) * &across;
+    let d = Design::tasks(name, THREADS, count, move |b, s| tiled(b, s, &c, &p));
+    d.ints(sizes).ints([("down", down), ("across", across)])
+}
+
+struct Buffers<'c> {
+    left: Buffer<'c>,
+    right: Buffer<'c>,
+    out: Buffer<'c>,
+    operands: Operands<'c>,
+}
+
+fn buffers<'c>(b: &mut Build<'c>, s: &Spec, c: &Common) -> Result<Buffers<'c>, String> {
+    let [left, right, out] = c.names;
+    Ok(Buffers {
+        left: s.buffer(b, left, c.cell)?,
+        right: s.buffer(b, right, c.cell)?,
+        out: s.buffer(b, out, c.cell)?,
+        operands: c.epilogue.operands(b, s)?,
+    })
+}
+
+/// The element of a factor, or zero.
+fn fetch<'c>(b: &mut Build<'c>, m: &Buffer<'c>, at: &At<'c>, cell: Cell) -> V<'c> {
+    let (first, zero) = (b.i32(0), b.constant(0, cell.lane()));
+    let from = b.select(at.there, at.at, first);
+    let v = m.load(b, from);
+    b.select(at.there, v, zero)
+}
+
+fn finish<'c>(
+    b: &mut Build<'c>,
+    s: &Spec,
+    c: &Common,
+    p: &impl Product,
+    m: &Buffers<'c>,
+    [z, row, column]: [V<'c>; 3],
+    sum: V<'c>,
+) -> Result<(), String> {
+    let [to, bias, residual] = p.out(b, s, z, row, column);
+    let mut v = sum;
+    if c.alpha != 1.0 {
+        let alpha = b.f32(c.alpha as f32);
+        v = b.mul(v, alpha);
+    }
+    let v = c.epilogue.result(b, &m.operands, v, bias, residual)?;
+    m.out.store(b, to, v);
+    Ok(())
+}
+
+/// One item for each element of the result.
+fn few(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), String> {
+    let m = buffers(b, s, c)?;
+    let [rows, columns, depth, count] = ["m", "n", "k", "count"].map(|n| s.int(b, n));
+    let mut result = Ok(());
+    b.items(count, |b, i| {
+        let at = indices(b, i, &[count, rows, columns]);
+        let row = p.row(b, s, at[0], at[1]);
+        let (column, step) = (p.column(b, s, at[0], at[2]), p.step(b, s));
+        let (zero, one, none) = (b.i32(0), b.i32(1), b.constant(0, c.cell.lane()));
+        let sum = b.repeat(zero, depth, one, &[none], &mut |b, k, sum| {
+            let at = p.left(b, s, &row, k);
+            let x = fetch(b, &m.left, &at, c.cell);
+            let from = b.mul(k, step);
+            let from = b.add(column, from);
+            let w = m.right.load(b, from);
+            vec![b.fma(x, w, sum[0])]
+        });
+        result = finish(b, s, c, p, &m, [at[0], at[1], at[2]], sum[0]);
+    });
+    result
+}
+
+/// One workgroup for each tile of the result.
+fn tiled(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), String> {
+    let m = buffers(b, s, c)?;
+    let [rows, columns, depth, down, across, count] = ["m", "n", "k", "down", "across", "count"].map(|n| s.int(b, n));
+    let own_columns = c.columns / SIDE;
+    let own_rows = ROWS / SIDE;
+    // One more row, so that a column of the tile lies in as many banks.
+    let pitch = ROWS + 1;
+    let (left, right) = (b.shared(c.cell, DEPTH * pitch), b.shared(c.cell, DEPTH * c.columns));
+    let thread = b.thread();
+    let side = b.i32(SIDE);
+    let (tx, ty) = (b.rest(thread, side), b.quot(thread, side));
+    // Which elements a thread brings: of the left tile one depth, of the right tile one column.
+    let (left_k, left_row) = (b.rest(thread, b.i32(DEPTH)), b.quot(thread, b.i32(DEPTH)));
+    let (right_column, right_k) = (b.rest(thread, b.i32(c.columns)), b.quot(thread, b.i32(c.columns)));
+    let whole = |n: &str, by: i64| s.known(n) > 0 && s.known(n) % by == 0;
+    let (whole_rows, whole_depth) = (whole("m", ROWS), whole("k", DEPTH));
+    let mut result = Ok(());
+    b.tasks(count, |b, task| {
+        let at = indices(b, task, &[count, down, across]);
+        let z = at[0];
+        let (row0, column0) = (b.mul(at[1], b.i32(ROWS)), b.mul(at[2], b.i32(c.columns)));
+        let loads = ROWS * DEPTH / THREADS;
+        let mut left_rows = Vec::new();
+        for j in 0..loads {
+            let r = b.add(left_row, b.i32(j * THREADS / DEPTH));
+            let row = b.add(row0, r);
+            let there = if whole_rows { b.bool(true) } else { b.lt(row, rows) };
+            // Rows beyond the last are computed with the first, and not used.
+            let row = b.select(there, row, b.i32(0));
+            left_rows.push((p.row(b, s, z, row), there, r));
+        }
+        let column = b.add(column0, right_column);
+        let in_columns = b.lt(column, columns);
+        let column = b.select(in_columns, column, b.i32(0));
+        let (right_base, step) = (p.column(b, s, z, column), p.step(b, s));
+        let init = vec![b.constant(0, c.cell.lane()); (own_rows * own_columns) as usize];
+        let (zero, step_k) = (b.i32(0), b.i32(DEPTH));
+        let sums = b.repeat(zero, depth, step_k, &init, &mut |b, k0, sums| {
+            let k = b.add(k0, left_k);
+            let in_depth = if whole_depth { b.bool(true) } else { b.lt(k, depth) };
+            for (row, there, r) in &left_rows {
+                let at = p.left(b, s, row, k);
+                let there = b.and(*there, at.there);
+                let there = b.and(there, in_depth);
+                let v = fetch(b, &m.left, &At { at: at.at, there }, c.cell);
+                let to = walk(b, &[left_k, *r], &[b.i32(pitch), b.i32(1)]);
+                b.store(left, to, v);
+            }
+            let each = THREADS / c.columns;
+            for j in 0..DEPTH / each {
+                let k = b.add(right_k, b.i32(j * each));
+                let to = walk(b, &[k, right_column], &[b.i32(c.columns), b.i32(1)]);
+                let k = b.add(k0, k);
+                let there = if whole_depth { b.bool(true) } else { b.lt(k, depth) };
+                let there = b.and(there, in_columns);
+                let from = b.mul(k, step);
+                let at = b.add(right_base, from);
+                let v = fetch(b, &m.right, &At { at, there }, c.cell);
+                b.store(right, to, v);
+            }
+            b.barrier();
+            let sums = depths(b, sums, &mut |b, k, sums| {
+                let (mut xs, mut ws) = (Vec::new(), Vec::new());
+                for i in 0..own_rows {
+                    let r = walk(b, &[k, ty], &[b.i32(pitch), b.i32(own_rows)]);
+                    let r = b.add(r, b.i32(i));
+                    xs.push(b.load(left, r));
+                }
+                for j in 0..own_columns {
+                    let w = walk(b, &[k, tx], &[b.i32(c.columns), b.i32(1)]);
+                    let w = b.add(w, b.i32(j * SIDE));
+                    ws.push(b.load(right, w));
+                }
+                let pairs = xs.iter().flat_map(|&x| ws.iter().map(move |&w| (x, w)));
+                pairs.zip(sums).map(|((x, w), &sum)| b.fma(x, w, sum)).collect()
+            });
+            b.barrier();
+            sums
+        });
+        for i in 0..own_rows {
+            for j in 0..own_columns {
+                let r = walk(b, &[ty, row0], &[b.i32(own_rows), b.i32(1)]);
+                let r = b.add(r, b.i32(i));
+                let q = b.add(column0, tx);
+                let q = b.add(q, b.i32(j * SIDE));
+                let (in_rows, in_columns) = (if whole_rows { b.bool(true) } else { b.lt(r, rows) }, b.lt(q, columns));
+                let inside = b.and(in_rows, in_columns);
+                let sum = sums[(i * own_columns + j) as usize];
+                b.when(inside, |b| {
+                    if let Err(e) = finish(b, s, c, p, &m, [z, r, q], sum) {
+                        result = Err(e);
+                    }
+                });
+            }
+        }
+    });
+    result
+}
+
+/// The depths of one step: written out for NVIDIA's compiler, a loop for Vulkan's, which take their time for long code.
+fn depths<'c>(
+    b: &mut Build<'c>,
+    sums: &[V<'c>],
+    body: &mut dyn FnMut(&mut Build<'c>, V<'c>, &[V<'c>]) -> Vec<V<'c>>,
+) -> Vec<V<'c>> {
+    match b.flavour {
+        Flavour::Ptx => (0..DEPTH).fold(sums.to_vec(), |sums, k| {
+            let k = b.i32(k);
+            body(b, k, &sums)
+        }),
+        Flavour::Spirv(_) => {
+            let (zero, end, one) = (b.i32(0), b.i32(DEPTH), b.i32(1));
+            b.repeat(zero, end, one, sums, body)
+        }
+    }
+}
+
+/// Columns of a tile for a result of `n`.
+fn columns(n: &Dim) -> i64 {
+    match n.as_const() {
+        Some(0..=16) => 16,
+        Some(17..=32) => 32,
+        _ => 64,
+    }
+}
+
+/// A second factor in panels: the place of column `column` in matrix `z`.
+fn panel<'c>(b: &mut Build<'c>, s: &Spec, z: V<'c>, column: V<'c>) -> V<'c> {
+    let [k, nr, batch] = ["k", "nr", "w_batch"].map(|n| s.int(b, n));
+    let (panel, within) = (b.quot(column, nr), b.rest(column, nr));
+    let size = b.mul(k, nr);
+    let at = walk(b, &[z, panel], &[batch, size]);
+    b.add(at, within)
+}
+
+struct Gemm;
+
+impl Product for Gemm {
+    fn row<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>) -> Vec<V<'c>> {
+        vec![walk(b, &[z, row], &[s.int(b, "x_batch"), s.int(b, "lda")])]
+    }
+
+    fn left<'c>(&self, b: &mut Build<'c>, _s: &Spec, row: &[V<'c>], k: V<'c>) -> At<'c> {
+        At { at: b.add(row[0], k), there: b.bool(true) }
+    }
+
+    fn column<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, column: V<'c>) -> V<'c> {
+        panel(b, s, z, column)
+    }
+
+    fn step<'c>(&self, b: &mut Build<'c>, s: &Spec) -> V<'c> {
+        s.int(b, "nr")
+    }
+
+    fn out<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>, column: V<'c>) -> [V<'c>; 3] {
+        let y = walk(b, &[z, row, column], &[s.int(b, "y_batch"), s.int(b, "ldc"), b.i32(1)]);
+        let bias = walk(b, &[z, column], &[s.int(b, "bias_batch"), b.i32(1)]);
+        let residual = walk(b, &[z, row, column], &[s.int(b, "residual_batch"), s.int(b, "ldr"), b.i32(1)]);
+        [y, bias, residual]
+    }
+}
+
+pub fn gemm(a: &Args) -> Result<Design, String> {
+    let [m, n, k] = ["m", "n", "k"].map(|name| a.dim(name));
+    let c = Common { cell: Cell::F32, names: ["x", "w", "y"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha: 1.0 };
+    let d = design("gemm", c, Gemm, [a.dim_or("batch", &Dim::ONE), m, n.clone(), k.clone()]);
+    let d = d.ints([("lda", a.dim_or("lda", &k)), ("ldc", a.dim_or("ldc", &n)), ("ldr", a.dim_or("ldr", &n)), ("nr", a.dim("nr"))]);
+    let d =
+        ["x_batch", "w_batch", "y_batch", "bias_batch", "residual_batch"].into_iter().fold(d, |d, name| d.int(name, a.dim(name)));
+    Ok(Epilogue::buffers(a, a.buffers(d, &["x", "w", "y"])))
+}
+
+struct Conv {
+    /// A filter of one tap.
+    single: bool,
+}
+
+impl Product for Conv {
+    fn row<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>) -> Vec<V<'c>> {
+        let [out_h, out_w, in_h, depth] = ["out_h", "out_w", "in_h", "depth"].map(|n| s.int(b, n));
+        let at = indices(b, row, &[out_h, out_h, out_w]);
+        let y = walk(b, &[at[1]], &[s.int(b, "stride_h")]);
+        let x = walk(b, &[at[2]], &[s.int(b, "stride_w")]);
+        let (y, x) = (b.sub(y, s.int(b, "pad_top")), b.sub(x, s.int(b, "pad_left")));
+        let image = b.mul(at[0], in_h);
+        vec![image, y, x, b.mul(z, depth)]
+    }
+
+    fn left<'c>(&self, b: &mut Build<'c>, s: &Spec, row: &[V<'c>], k: V<'c>) -> At<'c> {
+        let [in_h, in_w, ldx, depth, k_w] = ["in_h", "in_w", "ldx", "depth", "k_w"].map(|n| s.int(b, n));
+        let zero = b.i32(0);
+        let (tap_y, tap_x, channel) = if self.single {
+            (zero, zero, k)
+        } else {
+            let (tap, channel) = (b.quot(k, depth), b.rest(k, depth));
+            (b.quot(tap, k_w), b.rest(tap, k_w), channel)
+        };
+        let y = walk(b, &[tap_y], &[s.int(b, "dil_h")]);
+        let x = walk(b, &[tap_x], &[s.int(b, "dil_w")]);
+        let (y, x) = (b.add(row[1], y), b.add(row[2], x));
+        let (in_y, in_x) = (b.inside(y, in_h), b.inside(x, in_w));
+        let line = b.add(row[0], y);
+        let pixel = walk(b, &[line, x], &[in_w, b.i32(1)]);
+        let at = walk(b, &[pixel, channel, row[3]], &[ldx, b.i32(1), b.i32(1)]);
+        At { at, there: b.and(in_y, in_x) }
+    }
+
+    fn column<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, column: V<'c>) -> V<'c> {
+        panel(b, s, z, column)
+    }
+
+    fn step<'c>(&self, b: &mut Build<'c>, s: &Spec) -> V<'c> {
+        s.int(b, "nr")
+    }
+
+    fn out<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>, column: V<'c>) -> [V<'c>; 3] {
+        let channel = walk(b, &[z, column], &[s.int(b, "n"), b.i32(1)]);
+        let [ldc, ldr] = ["ldc", "ldr"].map(|n| s.int(b, n));
+        [walk(b, &[row, channel], &[ldc, b.i32(1)]), channel, walk(b, &[row, channel], &[ldr, b.i32(1)])]
+    }
+}
+
+pub fn conv2d(a: &Args) -> Result<Design, String> {
+    let one = Dim::ONE;
+    let groups = a.dim_or("groups", &one);
+    let [in_c, out_c, k_h, k_w, nr] = ["in_c", "out_c", "k_h", "k_w", "nr"].map(|n| a.dim(n));
+    let (depth, n) = (in_c.floor_div(&groups), out_c.floor_div(&groups));
+    let k = &(&k_h * &k_w) * &depth;
+    let m = &(&a.dim("batch") * &a.dim("out_h")) * &a.dim("out_w");
+    let w_batch = &(&n.ceil_div(&nr) * &k) * &nr;
+    let single = k_h.is_one() && k_w.is_one();
+    let c = Common { cell: Cell::F32, names: ["x", "w", "y"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha: 1.0 };
+    let d = design(&format!("conv2d {single}"), c, Conv { single }, [groups, m, n, k]);
+    let d = ["in_h", "in_w", "out_h", "out_w", "k_w", "stride_h", "stride_w", "pad_top", "pad_left", "nr"]
+        .into_iter()
+        .fold(d, |d, name| d.int(name, a.dim(name)));
+    let d =
+        d.ints([("dil_h", a.dim_or("dil_h", &one)), ("dil_w", a.dim_or("dil_w", &one)), ("w_batch", w_batch), ("depth", depth)]);
+    let d = d.ints([("ldx", a.dim_or("ldx", &in_c)), ("ldc", a.dim_or("ldc", &out_c)), ("ldr", a.dim_or("ldr", &out_c))]);
+    Ok(Epilogue::buffers(a, a.buffers(d, &["x", "w", "y"])))
+}
+
+struct Matmul;
+
+const BATCHES: [&str; 3] = ["batch0", "batch1", "batch2"];
+
+/// The place of matrix `z`, and of the row and column in it.
+fn element<'c>(b: &mut Build<'c>, s: &Spec, of: char, z: V<'c>, row: V<'c>, column: V<'c>) -> V<'c> {
+    let extents = BATCHES.map(|n| s.int(b, n));
+    let z = indices(b, z, &extents);
+    let strides: Vec<V> = BATCHES.iter().map(|n| s.int(b, &format!("{of}_{n}"))).collect();
+    let matrix = walk(b, &z, &strides);
+    let within = walk(b, &[row, column], &[s.int(b, &format!("{of}_row")), s.int(b, &format!("{of}_col"))]);
+    b.add(matrix, within)
+}
+
+impl Product for Matmul {
+    fn row<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>) -> Vec<V<'c>> {
+        let zero = b.i32(0);
+        vec![element(b, s, 'a', z, row, zero)]
+    }
+
+    fn left<'c>(&self, b: &mut Build<'c>, s: &Spec, row: &[V<'c>], k: V<'c>) -> At<'c> {
+        At { at: walk(b, &[row[0], k], &[b.i32(1), s.int(b, "a_col")]), there: b.bool(true) }
+    }
+
+    fn column<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, column: V<'c>) -> V<'c> {
+        let zero = b.i32(0);
+        element(b, s, 'b', z, zero, column)
+    }
+
+    fn step<'c>(&self, b: &mut Build<'c>, s: &Spec) -> V<'c> {
+        s.int(b, "b_row")
+    }
+
+    fn out<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>, column: V<'c>) -> [V<'c>; 3] {
+        [element(b, s, 'c', z, row, column), column, element(b, s, 'r', z, row, column)]
+    }
+}
+
+pub fn matmul(a: &Args) -> Result<Design, String> {
+    let cell = match a.symbol {
+        "gc_matmul_f64" => Cell::F64,
+        "gc_matmul_i32" => Cell::I32,
+        "gc_matmul_i64" => Cell::I64,
+        _ => Cell::F32,
+    };
+    let [m, n, k] = ["m", "n", "k"].map(|name| a.dim(name));
+    let batches = BATCHES.map(|name| a.dim_or(name, &Dim::ONE));
+    let alpha = if a.real("alpha") == 0.0 { 1.0 } else { a.real("alpha") };
+    let c = Common { cell, names: ["a", "b", "c"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha };
+    let d = design("matmul", c, Matmul, [batches.iter().product(), m, n, k]);
+    let d = BATCHES.iter().zip(batches).fold(d, |d, (&name, size)| d.int(name, size));
+    let d =
+        "abcr".chars().flat_map(|of| BATCHES.map(|n| format!("{of}_{n}"))).fold(d, |d, name| d.int(name.clone(), stride(a, &name)));
+    let d = "abc"
+        .chars()
+        .flat_map(|of| [format!("{of}_row"), format!("{of}_col")])
+        .fold(d, |d, name| d.int(name.clone(), stride(a, &name)));
+    let d = d.int("r_row", a.dim("r_row")).int("r_col", Dim::ONE);
+    Ok(Epilogue::buffers(a, a.buffers(d, &["a", "b", "c"])))
+}
+
+fn stride(a: &Args, name: &str) -> Dim {
+    a.dim(name)
+}

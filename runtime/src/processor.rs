@@ -1,0 +1,128 @@
+//! What a session's code runs on: the CPU, or a GPU beside it.
+
+use crate::device::DeviceName;
+use crate::error::{Error, Result};
+use graphc_cpu::{Code, Compiled, CpuTarget, EmitOptions, PackedWeights};
+use graphc_ir::Module;
+use graphc_passes::plan::Plan;
+use graphc_passes::target::Target;
+#[cfg(feature = "gpu")]
+use std::sync::Arc;
+
+/// The device of a session, open.
+pub enum Processor {
+    Cpu,
+    #[cfg(feature = "gpu")]
+    Gpu {
+        device: Arc<graphc_gpu::vulkan::Device>,
+        /// Whether what has no GPU code is compiled for the CPU.
+        soft: bool,
+    },
+}
+
+/// A compiled plan, where it runs.
+pub enum Engine {
+    Cpu {
+        code: Code,
+        weights: PackedWeights,
+    },
+    #[cfg(feature = "gpu")]
+    Gpu(Box<graphc_gpu::vulkan::Executable>),
+}
+
+fn failed(e: impl std::fmt::Display) -> Error {
+    Error::Compile(e.to_string())
+}
+
+impl Processor {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// If there is none of that name, or this build is for the CPU alone.
+    #[cfg_attr(not(feature = "gpu"), expect(unused_variables))]
+    pub fn open(name: DeviceName, soft: bool) -> Result<Processor> {
+        match name {
+            DeviceName::Cpu => Ok(Processor::Cpu),
+            #[cfg(feature = "gpu")]
+            DeviceName::Gpu(index) => match graphc_gpu::vulkan::Device::open(index) {
+                Ok(device) => Ok(Processor::Gpu { device, soft }),
+                Err(e) => Err(Error::Device(e.to_string())),
+            },
+            #[cfg(not(feature = "gpu"))]
+            DeviceName::Gpu(_) => Err(Error::Device(format!(
+                "no device {name}: this build of graphc is for the CPU alone; build it with the feature `gpu`"
+            ))),
+        }
+    }
+
+    /// What passes know of it.
+    pub fn target(&self) -> &'static dyn Target {
+        match self {
+            Processor::Cpu => &CpuTarget,
+            #[cfg(feature = "gpu")]
+            Processor::Gpu { .. } => &graphc_gpu::GpuTarget,
+        }
+    }
+
+    /// The plan of a function after the passes.
+    ///
+    /// # Errors
+    /// If an op has no lowering.
+    pub fn plan(&self, module: &Module, func: &str) -> Result<Plan> {
+        match self {
+            Processor::Cpu => graphc_cpu::plan(module, func).map_err(failed),
+            #[cfg(feature = "gpu")]
+            Processor::Gpu { .. } => graphc_gpu::plan(module, func).map_err(failed),
+        }
+    }
+
+    /// Compiles a plan of this processor; gives the plan without its constants.
+    ///
+    /// # Errors
+    /// If code generation fails, or, for a GPU without soft placement, if it has no kernel for something.
+    pub fn compile(&self, plan: Plan, threads: usize) -> Result<(Plan, Engine)> {
+        match self {
+            Processor::Cpu => on_cpu(plan, threads),
+            #[cfg(feature = "gpu")]
+            Processor::Gpu { device, soft } => {
+                use graphc_cpu::CompileError;
+                // The plan is a CPU's too: its kernels take panels of any width that a GPU asks for.
+                let kept = soft.then(|| plan.clone());
+                let program = match (graphc_gpu::compile(plan, device.flavour(), threads), kept) {
+                    (Ok(p), _) => p,
+                    (Err(CompileError::Unsupported(_)), Some(plan)) => return on_cpu(plan, threads),
+                    (Err(e), _) => return Err(Error::Device(format!("{e}, for a GPU; with soft placement the CPU computes it"))),
+                };
+                let plan = Plan { consts: Vec::new(), ..program.plan.clone() };
+                let x = graphc_gpu::vulkan::Executable::new(device.clone(), program, threads)
+                    .map_err(|e| Error::Device(e.to_string()))?;
+                Ok((plan, Engine::Gpu(Box::new(x))))
+            }
+        }
+    }
+}
+
+fn on_cpu(plan: Plan, threads: usize) -> Result<(Plan, Engine)> {
+    let Compiled { plan, code, weights } = graphc_cpu::compile_plan(plan, threads, &EmitOptions::default()).map_err(failed)?;
+    Ok((plan, Engine::Cpu { code, weights }))
+}
+
+impl Engine {
+    /// Gives memory that no run uses back.
+    pub fn trim(&self) {
+        match self {
+            Engine::Cpu { .. } => {}
+            #[cfg(feature = "gpu")]
+            Engine::Gpu(x) => x.trim(),
+        }
+    }
+
+    /// The packed weights, where they are in the memory of this process.
+    pub fn weights(&self) -> &[u8] {
+        match self {
+            Engine::Cpu { weights, .. } => weights.bytes(),
+            #[cfg(feature = "gpu")]
+            Engine::Gpu(_) => &[],
+        }
+    }
+}
