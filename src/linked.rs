@@ -1,12 +1,13 @@
 //! Functions run as objects: compiled ahead of time, placed in this process, and run by the engine that programs link.
 
 use crate::aot::{Builder, Cpu, Machine, WeightsPlace};
-use crate::{Callable, Error, Tensor, View};
+use crate::{Callable, Elem, Error, Session, Tensor, View};
 use graphc_cpu::object::symbol;
 use graphc_cpu::{CompileError, Loaded};
-use graphc_engine::{Call, Compute, Instance, Model, Options};
-use graphc_frontend::legalise::dtype_of;
+use graphc_abi::model::Text;
+use graphc_engine::{Compute, Model, Options};
 use graphc_runtime::Port;
+use graphc_stages::{Call, Instance};
 
 /// What is run: an object of one function, and a name for it.
 const NAME: &str = "model";
@@ -23,19 +24,20 @@ pub struct Linked {
 }
 
 impl Linked {
-    /// Compiles functions to an object, each for all that its signature leaves open and where it must know more for each of these feeds.
+    /// Compiles functions of a session to an object, each for all that its signature leaves open and where it must know more for each of
+    /// these feeds. Functions that run in stages are run with the feeds, in the session.
     ///
     /// # Errors
-    /// If a graph cannot be compiled as a whole.
-    pub fn new(functions: &[(&Callable, Vec<&[Tensor]>)]) -> Result<Linked, Error> {
-        let mut builder = Builder::new(NAME);
+    /// If a graph cannot be compiled.
+    pub fn new(session: &Session, functions: &[(&Callable, Vec<&[Tensor]>)]) -> Result<Linked, Error> {
+        let mut builder = Builder::of(session, NAME)?;
         for (k, (callable, feeds)) in functions.iter().enumerate() {
             let examples: Vec<Vec<View>> = feeds.iter().map(|f| callable.views(f)).collect::<Result<_, _>>()?;
             builder.function(&format!("f{k}"), callable, &examples)?;
         }
         let object = builder.compile(Machine::here(Cpu::Baseline).map_err(failed)?, WeightsPlace::Embedded, false)?;
         // SAFETY: made just now.
-        let code = unsafe { Loaded::load(&object.write().map_err(failed)?) }.map_err(failed)?;
+        let code = unsafe { Loaded::load(&object.write().map_err(failed)?, graphc_stages::symbols()) }.map_err(failed)?;
         // SAFETY: the symbol is the model's table, and `code` outlives the instance.
         let model = unsafe { Model::new(code.symbol(&symbol(NAME)).map_err(failed)?.cast())? };
         // SAFETY: there is no pool and no file of weights.
@@ -56,8 +58,8 @@ impl Linked {
 ///
 /// # Errors
 /// As [`Linked::new`] and [`Linked::run`].
-pub fn run(callable: &Callable, feeds: &[Tensor]) -> Result<Vec<Tensor>, Error> {
-    Linked::new(&[(callable, vec![feeds])])?.run(0, callable, feeds)
+pub fn run(session: &Session, callable: &Callable, feeds: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+    Linked::new(session, &[(callable, vec![feeds])])?.run(0, callable, feeds)
 }
 
 /// Runs function number `function` of an instance on these feeds; the outputs that are asked for come first.
@@ -66,27 +68,47 @@ pub fn run(callable: &Callable, feeds: &[Tensor]) -> Result<Vec<Tensor>, Error> 
 /// If a feed does not fit, or a node fails.
 pub fn call(instance: &Instance, function: usize, outputs: &[Port], feeds: &[View]) -> Result<Vec<Tensor>, Error> {
     let mut call = Call::new(instance, function)?;
+    let mut texts = Vec::with_capacity(feeds.len());
     for (k, (feed, port)) in feeds.iter().zip(call.function().inputs()).enumerate() {
-        if dtype_of(feed.elem()).is_none_or(|d| usize::try_from(d.number()) != Ok(port.elem())) {
+        if usize::try_from(feed.elem().number()) != Ok(port.elem()) {
             let message = format!("{} was given where the model has another type", feed.elem());
             return Err(Error::Feed { name: port.name().to_owned(), message });
         }
         let dims: Vec<i64> = feed.shape().iter().map(|&n| n as i64).collect();
-        // SAFETY: a view has as many bytes as its shape says, and outlives the run.
-        unsafe { call.set_input(k, feed.bytes().as_ptr(), &dims)? };
+        let data = match feed.strings() {
+            Some(strings) => {
+                texts.push(strings.iter().map(|s| Text { data: s.as_ptr(), size: s.len() }).collect::<Vec<_>>());
+                texts.last().map_or(std::ptr::null(), |t| t.as_ptr().cast())
+            }
+            None => feed.bytes().as_ptr(),
+        };
+        // SAFETY: a view has as many elements as its shape says, and outlives the run.
+        unsafe { call.set_input(k, data, &dims)? };
     }
     call.run(None)?;
     let mut tensors = Vec::with_capacity(outputs.len());
     for (k, port) in outputs.iter().enumerate() {
-        let (bytes, dims) = (call.output_bytes(k)?, call.output_dims(k)?);
-        let shape: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
-        let data = match bytes {
-            0 => Vec::new(),
+        let shape: Option<Vec<usize>> = call.output_dims(k)?.iter().map(|&d| usize::try_from(d).ok()).collect();
+        let (shape, bytes) = (shape.unwrap_or_default(), call.output_bytes(k)?);
+        let tensor = if port.elem == Elem::Str {
+            // SAFETY: the run left so many strings there.
+            let text = |t: &Text| unsafe { bytes_at(t.data, t.size) }.into();
+            let count = bytes / size_of::<Text>();
+            // SAFETY: as above.
+            let texts = if count == 0 { &[][..] } else { unsafe { std::slice::from_raw_parts(call.output_data(k).cast(), count) } };
+            Tensor::from_strings(&shape, texts.iter().map(text).collect())
+        } else {
             // SAFETY: the run wrote so many bytes there.
-            n => unsafe { std::slice::from_raw_parts(call.output_data(k), n) }.to_vec(),
+            Tensor::from_bytes(port.elem, shape, unsafe { bytes_at(call.output_data(k), bytes) }.to_vec())
         };
-        let tensor = shape.and_then(|s| Tensor::from_bytes(port.elem, s, data));
         tensors.push(tensor.ok_or_else(|| Error::Compile(format!("output {:?} has no tensor", port.name)))?);
     }
     Ok(tensors)
+}
+
+/// # Safety
+/// There are so many bytes.
+unsafe fn bytes_at<'a>(data: *const u8, count: usize) -> &'a [u8] {
+    // SAFETY: by this function's contract.
+    if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(data, count) } }
 }

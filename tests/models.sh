@@ -53,11 +53,11 @@ if [ -d $shared ]; then
         real/js_facemesh-detection-short real/js_blazeface-front real/js_handlandmark-lite real/js_emotion real/js_age real/js_liveness; do
         check $shared/$name 1e-4 jit object
     done
-    # Run in stages: no object yet.
+    # Run in stages.
     for name in generated/control_flow generated/example_parse generated/image_preproc generated/wide_deep_strings generated/v1_control_flow_frozen \
         generated/v1_dynamic_rnn_frozen generated/v1_save_restore generated/v1_saved_model_train real/guesslang real/MTT_musicnn real/js_rvm \
         real/js_faceboxes; do
-        check $shared/$name 1e-4 jit
+        check $shared/$name 1e-4 jit object
     done
     for name in train_mlp_sgd_raw train_mlp_adam_keras train_lstm_keras; do
         check $shared/generated/$name 1e-4 jit object

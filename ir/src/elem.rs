@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 macro_rules! elem_types {
-    ($($(#[$doc:meta])* $variant:ident $name:literal $size:literal),* $(,)?) => {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal $name:literal $size:literal),* $(,)?) => {
         /// The type of one element of a tensor; the same set as TensorFlow's `DataType`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Elem { $($(#[$doc])* $variant),* }
@@ -22,46 +22,56 @@ macro_rules! elem_types {
             pub fn size(self) -> usize {
                 match self { $(Elem::$variant => $size),* }
             }
+
+            /// Number in TensorFlow's `DataType`.
+            pub fn number(self) -> i32 {
+                match self { $(Elem::$variant => $number),* }
+            }
+
+            /// The type with that number; None for types that the IR does not have.
+            pub fn from_number(number: i32) -> Option<Elem> {
+                match number { $($number => Some(Elem::$variant),)* _ => None }
+            }
         }
     };
 }
 
 elem_types! {
-    Bool "bool" 1,
+    Bool = 10 "bool" 1,
     /// Stored one to a byte, sign-extended.
-    I4 "i4" 1,
-    I8 "i8" 1,
-    I16 "i16" 2,
-    I32 "i32" 4,
-    I64 "i64" 8,
+    I4 = 29 "i4" 1,
+    I8 = 6 "i8" 1,
+    I16 = 5 "i16" 2,
+    I32 = 3 "i32" 4,
+    I64 = 9 "i64" 8,
     /// Stored one to a byte.
-    U4 "u4" 1,
-    U8 "u8" 1,
-    U16 "u16" 2,
-    U32 "u32" 4,
-    U64 "u64" 8,
-    F8E4M3FN "f8e4m3fn" 1,
-    F8E5M2 "f8e5m2" 1,
+    U4 = 30 "u4" 1,
+    U8 = 4 "u8" 1,
+    U16 = 17 "u16" 2,
+    U32 = 22 "u32" 4,
+    U64 = 23 "u64" 8,
+    F8E4M3FN = 25 "f8e4m3fn" 1,
+    F8E5M2 = 24 "f8e5m2" 1,
     /// The 8-bit floats without infinities and negative zero are only kept and moved, as in TensorFlow: nothing computes with them.
-    F8E4M3FNUZ "f8e4m3fnuz" 1,
-    F8E4M3B11FNUZ "f8e4m3b11fnuz" 1,
-    F8E5M2FNUZ "f8e5m2fnuz" 1,
-    F16 "f16" 2,
-    BF16 "bf16" 2,
-    F32 "f32" 4,
-    F64 "f64" 8,
-    C64 "c64" 8,
-    C128 "c128" 16,
-    QI8 "qi8" 1,
-    QU8 "qu8" 1,
-    QI16 "qi16" 2,
-    QU16 "qu16" 2,
-    QI32 "qi32" 4,
-    Str "string" 0,
+    F8E4M3FNUZ = 26 "f8e4m3fnuz" 1,
+    F8E4M3B11FNUZ = 27 "f8e4m3b11fnuz" 1,
+    F8E5M2FNUZ = 28 "f8e5m2fnuz" 1,
+    F16 = 19 "f16" 2,
+    BF16 = 14 "bf16" 2,
+    F32 = 1 "f32" 4,
+    F64 = 2 "f64" 8,
+    C64 = 8 "c64" 8,
+    C128 = 18 "c128" 16,
+    QI8 = 11 "qi8" 1,
+    QU8 = 12 "qu8" 1,
+    QI16 = 15 "qi16" 2,
+    QU16 = 16 "qu16" 2,
+    QI32 = 13 "qi32" 4,
+    Str = 7 "string" 0,
     /// A handle to state: a variable, table or queue.
-    Resource "resource" 0,
+    Resource = 20 "resource" 0,
     /// A value of a type of its own: a list, a dataset.
-    Variant "variant" 0,
+    Variant = 21 "variant" 0,
 }
 
 impl Elem {

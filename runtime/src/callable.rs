@@ -265,6 +265,20 @@ impl Callable {
         specialise::plan_ahead(&self.shared, self.source()?, feeds)
     }
 
+    /// The graph in stages, if it runs so.
+    pub(crate) fn staged(&self) -> Option<&Staged> {
+        self.staged.get()
+    }
+
+    /// What an object needs to know of the code that there is so far.
+    ///
+    /// # Errors
+    /// If the graph cannot be compiled again, which would be a fault of the compiler.
+    pub(crate) fn variants_ahead(&self) -> Result<Vec<Ahead>> {
+        let variants = self.variants.read().unwrap_or_else(PoisonError::into_inner).clone();
+        variants.iter().map(|p| specialise::plan_again(&self.shared, self.source()?, p.known())).collect()
+    }
+
     fn compile(&self, feeds: Option<&[View]>) -> Result<Arc<Program>> {
         self.compiled_whole()?;
         let source = self.source()?;

@@ -28,5 +28,6 @@ pub use graphc_engine::Pool;
 pub use program::{Program, RunOptions, Tracer};
 pub use session::{Session, SessionOptions};
 pub use specialise::{Ahead, needs_feeds};
+pub use staged::script::{Part, Scripter};
 pub use state::VarUses;
 pub use view::{View, array_of};

@@ -3,11 +3,13 @@
 use crate::error::{Error, Result};
 use crate::memory::Block;
 use crate::processor::Engine;
+use crate::specialise;
 use crate::state::{VarPointers, Variables};
 use crate::view::View;
 use graphc_abi::{Ctx, ErrorRecord, SCRATCH_BYTES, Status, Trace};
 use graphc_cpu::{Code, PackedWeights};
 use graphc_engine::Pool;
+use graphc_frontend::legalise::Feed;
 use graphc_ir::{Buffer, Data, Dim, Sym, Tensor, Type};
 use graphc_passes::plan::{Plan, Port};
 use std::ffi::c_void;
@@ -23,6 +25,8 @@ pub struct Program {
     baked: Vec<(usize, Tensor)>,
     /// For each input of the code, the index of its feed.
     feed_of: Vec<usize>,
+    /// What the code was compiled for, feed by feed; empty for code from a file.
+    known: Vec<Feed>,
     vars: VarPointers,
     /// Memory of runs that ended; as many as there were runs at one time.
     idle: Mutex<Vec<RunMemory>>,
@@ -87,14 +91,21 @@ pub enum Mismatch {
 
 impl Program {
     /// A plan without its constants, and what it was compiled to.
-    pub fn new((plan, engine): (Plan, Engine), baked: Vec<(usize, Tensor)>, feed_of: Vec<usize>, vars: VarPointers) -> Program {
-        Program { interface: Interface::of(plan), engine, baked, feed_of, vars, idle: Mutex::new(Vec::new()) }
+    pub fn new((plan, engine): (Plan, Engine), known: Vec<Feed>, vars: VarPointers) -> Program {
+        let (baked, feed_of) = specialise::split(&known);
+        Program { interface: Interface::of(plan), engine, baked, feed_of, known, vars, idle: Mutex::new(Vec::new()) }
     }
 
     /// A program that was kept in a file.
     pub fn kept(interface: Interface, code: Code, weights: PackedWeights, feed_of: Vec<usize>) -> Program {
         let engine = Engine::Cpu { code, weights };
-        Program { interface, engine, baked: Vec::new(), feed_of, vars: VarPointers::none(), idle: Mutex::new(Vec::new()) }
+        let (baked, known, idle) = (Vec::new(), Vec::new(), Mutex::default());
+        Program { interface, engine, baked, feed_of, known, vars: VarPointers::none(), idle }
+    }
+
+    /// What the code was compiled for, feed by feed; empty for code from a file.
+    pub fn known(&self) -> &[Feed] {
+        &self.known
     }
 
     /// Whether the program is all that its code, weights and interface say: no compiled-in feeds, no variables.

@@ -100,6 +100,10 @@ impl Session {
         Session { shared: Arc::new(Shared::of(model, &SessionOptions { threads, ..SessionOptions::default() })), cache: None }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The session with more folders in which ops of the graph may read and write files. No callable may be there yet.
     #[must_use]
     pub fn granting(mut self, folders: impl IntoIterator<Item = PathBuf>) -> Session {

@@ -288,9 +288,26 @@ pub fn zero_status(graph: &RawGraph, node: &str) -> TfStatus {
 /// # Errors
 /// As [`plan`].
 pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Ahead> {
-    let (plan, known, module, uses) = lowered(shared, source, feeds, &Processor::Cpu)?;
+    ahead(source, lowered(shared, legalise(shared.model()?, source, feeds)?, &Processor::Cpu)?)
+}
+
+/// Plans once more what a program was compiled for.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_again(shared: &Shared, source: &Source, known: &[Feed]) -> Result<Ahead> {
+    let model = shared.model()?;
+    let spec = Spec { feeds: known.to_vec(), ..source.spec.clone() };
+    let legalised = legalise::legalise_with_assumptions(model, &source.graph, &spec)
+        .map_err(|error| Error::Graph { file: model.file().to_path_buf(), error })?;
+    ahead(source, lowered(shared, legalised, &Processor::Cpu)?)
+}
+
+type Lowered = (Plan, Vec<Feed>, Module, VarUses);
+
+fn ahead(source: &Source, (plan, known, module, uses): Lowered) -> Result<Ahead> {
     let zero_status = plan.steps.iter().map(|s| zero_status(&source.graph, s.loc.name())).collect();
-    let (baked, feed_of) = split(known.clone());
+    let (baked, feed_of) = split(&known);
     Ok(Ahead { plan, feed_of, baked, variables: module.vars, uses, zero_status, known })
 }
 
@@ -299,19 +316,13 @@ pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> R
 /// # Errors
 /// As [`legalise`], and if the backend has no code for an operation.
 pub fn plan(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Planned> {
-    let (plan, known, module, uses) = lowered(shared, source, feeds, &shared.processor)?;
+    let (plan, known, module, uses) = lowered(shared, legalise(shared.model()?, source, feeds)?, &shared.processor)?;
     let vars = VarPointers::new(&module, &shared.variables, uses);
     let vars = vars.ok_or_else(|| Error::Compile("a variable has no constant shape".into()))?;
     Ok(Planned { plan, known, vars })
 }
 
-fn lowered(
-    shared: &Shared,
-    source: &Source,
-    feeds: Option<&[View]>,
-    processor: &Processor,
-) -> Result<(Plan, Vec<Feed>, Module, VarUses)> {
-    let legalised = legalise(shared.model()?, source, feeds)?;
+fn lowered(shared: &Shared, legalised: Legalised, processor: &Processor) -> Result<Lowered> {
     let uses = variable_uses(&legalised);
     let Legalised { mut module, feeds: known, .. } = legalised;
     pipeline::run(
@@ -338,7 +349,7 @@ fn failed(e: impl std::fmt::Display) -> Error {
 pub fn compile(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Program> {
     let planned = plan(shared, source, feeds)?;
     let compiled = shared.processor.compile(planned.plan, shared.pool.threads())?;
-    Ok(program(compiled, planned.known, planned.vars))
+    Ok(Program::new(compiled, planned.known, planned.vars))
 }
 
 /// As [`compile`], with the object to keep the program by.
@@ -350,21 +361,16 @@ pub fn compile_kept(shared: &Shared, source: &Source, feeds: Option<&[View]>) ->
     let kept = graphc_cpu::compile_kept(planned.plan, shared.pool.threads(), &EmitOptions::default());
     let (compiled, object) = kept.map_err(failed)?;
     let engine = Engine::Cpu { code: compiled.code, weights: compiled.weights };
-    Ok((program((compiled.plan, engine), planned.known, planned.vars), object))
-}
-
-fn program(compiled: (Plan, Engine), known: Vec<Feed>, vars: VarPointers) -> Program {
-    let (baked, feed_of) = split(known);
-    Program::new(compiled, baked, feed_of, vars)
+    Ok((Program::new((compiled.plan, engine), planned.known, planned.vars), object))
 }
 
 /// The feeds whose values were compiled in, and for each input of the code the index of its feed.
-fn split(known: Vec<Feed>) -> (Vec<(usize, Tensor)>, Vec<usize>) {
+pub fn split(known: &[Feed]) -> (Vec<(usize, Tensor)>, Vec<usize>) {
     let mut baked = Vec::new();
     let mut feed_of = Vec::new();
-    for (k, f) in known.into_iter().enumerate() {
-        match f.value {
-            Some(t) => baked.push((k, t)),
+    for (k, f) in known.iter().enumerate() {
+        match &f.value {
+            Some(t) => baked.push((k, t.clone())),
             None => feed_of.push(k),
         }
     }

@@ -55,6 +55,14 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The strings; `None` for elements of another type.
+    pub fn strings(&self) -> Option<&'a [Box<[u8]>]> {
+        match self.data {
+            Elements::Strings(s) => Some(s),
+            Elements::Bytes(_) => None,
+        }
+    }
+
     /// A copy of what is lent.
     pub fn to_tensor(&self) -> Option<Tensor> {
         match self.data {

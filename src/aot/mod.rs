@@ -12,10 +12,9 @@ pub use python::wrapper;
 use crate::{Callable, Elem, Error, Session, View};
 use graphc_cpu::EmitOptions;
 use graphc_cpu::object::{self, FunctionSource, ModelSource, ObjectOptions, PortSource, VariableSource, VariantSource};
-use graphc_frontend::DataType;
-use graphc_frontend::legalise::{dtype_of, elem_of};
 use graphc_ir::{Dim, Sym};
-use graphc_runtime::Ahead;
+use graphc_runtime::{Ahead, Scripter};
+use std::collections::BTreeSet;
 
 pub use graphc_cpu::header::{c_header, identifier};
 pub use graphc_cpu::object::{Object, Report, WeightsPlace};
@@ -27,30 +26,28 @@ pub const API_HEADER: &str = include_str!("../../runtime/staticlib/include/graph
 /// The functions of a model that go into one object.
 pub struct Builder {
     source: ModelSource,
+    /// Of functions that run in stages.
+    scripter: Scripter,
 }
 
 impl Builder {
-    /// A model without functions, called `name`.
-    pub fn new(name: &str) -> Builder {
-        Builder { source: ModelSource { name: name.to_owned(), functions: Vec::new(), initialise: None, variables: Vec::new() } }
-    }
-
-    /// A model called `name` whose instances begin with what the session's model does before it runs. What of that is not compiled is
-    /// passed over, as sessions do: compiled functions read variables alone, and one that has no value says so.
+    /// A model called `name` whose instances begin with what the session's model does before it runs. What of that is not supported is
+    /// passed over, as sessions do: reading what it would have left behind says so.
     ///
     /// # Errors
     /// If the model is not valid.
     pub fn of(session: &Session, name: &str) -> Result<Builder, Error> {
-        let mut builder = Builder::new(name);
+        let (functions, variables, stages) = Default::default();
+        let source = ModelSource { name: name.to_owned(), functions, initialise: None, variables, stages };
+        let mut builder = Builder { source, scripter: Scripter::new(session)? };
         if let Some(op) = session.model()?.init_op() {
             let ahead = session.callable(&[], &[], &[op.to_owned()]).and_then(|c| c.ahead(None));
             match ahead {
                 Ok(a) if a.plan.steps.is_empty() => {}
                 Ok(a) => {
-                    let variants = vec![builder.variant(a)?];
-                    let (name, inputs, outputs) = ("__initialise".to_owned(), Vec::new(), Vec::new());
-                    builder.source.initialise = Some(FunctionSource { name, inputs, outputs, variants });
-                }
+                    let variables = &mut builder.source.variables;
+                    builder.source.initialise = Some(code(variables, "__initialise", &[], Vec::new(), vec![a])?);
+                },
                 Err(e) if e.is_unsupported() => {}
                 Err(e) => return Err(e),
             }
@@ -59,51 +56,68 @@ impl Builder {
     }
 
     /// Adds a function: compiled for all that its signature leaves open, and where the graph must know more, or assumes what does not hold
-    /// for each of the `examples`, for ranks, sizes and values that they show.
+    /// for each of the `examples`, for ranks, sizes and values that they show. A graph that cannot be compiled as a whole is run with the
+    /// examples, to see what its parts must know.
     ///
     /// # Errors
-    /// If the graph cannot be compiled as a whole, or must know more and there is no example.
+    /// If the graph cannot be compiled, or must know more and there is no example.
     pub fn function(&mut self, name: &str, callable: &Callable, examples: &[Vec<View>]) -> Result<(), Error> {
-        let mut ahead = Vec::new();
-        match callable.ahead(None) {
-            Ok(a) => ahead.push(a),
-            Err(e) if graphc_runtime::needs_feeds(&e) && !examples.is_empty() => {}
-            Err(e) => return Err(e),
-        }
-        for feeds in examples {
-            if !ahead.iter().any(|a| a.takes(feeds)) {
-                ahead.push(callable.ahead(Some(feeds))?);
+        let whole = |callable: &Callable| -> Result<Vec<Ahead>, Error> {
+            let mut ahead = Vec::new();
+            match callable.ahead(None) {
+                Ok(a) => ahead.push(a),
+                Err(e) if graphc_runtime::needs_feeds(&e) && !examples.is_empty() => {}
+                Err(e) => return Err(e),
             }
-        }
-        let inputs = callable.inputs().iter().map(|p| port(&p.name, p.elem, p.shape.clone())).collect::<Result<_, _>>()?;
-        let outputs = outputs(&ahead)?;
-        let variants = ahead.into_iter().map(|a| self.variant(a)).collect::<Result<_, _>>()?;
-        self.source.functions.push(FunctionSource { name: name.to_owned(), inputs, outputs, variants });
+            for feeds in examples {
+                if !ahead.iter().any(|a| a.takes(feeds)) {
+                    ahead.push(callable.ahead(Some(feeds))?);
+                }
+            }
+            Ok(ahead)
+        };
+        let function = match whole(callable) {
+            Ok(ahead) => {
+                let outputs = outputs(&ahead)?;
+                code(&mut self.source.variables, name, callable.inputs(), outputs, ahead)?
+            }
+            Err(e) => match self.stages(callable, examples)? {
+                Some(body) => {
+                    let outputs = callable.outputs().iter().map(|p| port(&p.name, p.elem, p.shape.clone())).collect::<Result<_, _>>()?;
+                    FunctionSource { body: Some(body), ..code(&mut self.source.variables, name, callable.inputs(), outputs, Vec::new())? }
+                }
+                None => return Err(e),
+            },
+        };
+        self.source.functions.push(function);
         Ok(())
     }
 
-    fn variant(&mut self, a: Ahead) -> Result<VariantSource, Error> {
-        let Ahead { plan, feed_of, baked, variables, uses, zero_status, .. } = a;
-        let mut numbers = Vec::with_capacity(variables.len());
-        for v in variables {
-            let known = self.source.variables.iter().position(|k| k.name == v.name);
-            numbers.push(match known {
-                Some(k) => k,
-                None => {
-                    let constant = |d: &Dim| d.as_const().and_then(|n| usize::try_from(n).ok());
-                    let shape: Option<Vec<usize>> = v.ty.shape.iter().map(constant).collect();
-                    let shape = shape.ok_or_else(|| Error::Compile(format!("variable {:?} has no constant shape", v.name)))?;
-                    let number = number(&v.name, v.ty.elem)?;
-                    self.source.variables.push(VariableSource { name: v.name, elem: v.ty.elem, number, shape, init: v.init });
-                    self.source.variables.len() - 1
-                }
-            });
+    /// The body of a function in the script, if it runs in stages.
+    fn stages(&mut self, callable: &Callable, examples: &[Vec<View>]) -> Result<Option<usize>, Error> {
+        /// A first run finds out where the graph is cut, a second one runs what was cut anew.
+        const RUNS: usize = 2;
+        for feeds in examples.iter().cycle().take(examples.len() * RUNS) {
+            callable.run(feeds)?;
         }
-        // A variable that only a branch may read is asked for before the run.
-        let maybe = uses.maybe.iter().map(|&k| (k, graphc_ir::TfStatus::FailedPrecondition));
-        let reads = uses.read_first.iter().copied().chain(maybe).filter_map(|(k, s)| Some((*numbers.get(k)?, s))).collect();
-        let assigns = uses.assigned.iter().filter_map(|&k| numbers.get(k).copied()).collect();
-        Ok(VariantSource { plan, feeds: feed_of, baked, variables: numbers, reads, assigns, zero_status })
+        self.scripter.function(callable)
+    }
+
+    /// All that goes into the object, the script and its parts too.
+    fn finish(self) -> Result<ModelSource, Error> {
+        let Builder { mut source, scripter } = self;
+        let (script, parts) = scripter.finish()?;
+        for part in parts {
+            let outputs = outputs(&part.variants)?;
+            let part = code(&mut source.variables, &part.name, &part.inputs, outputs, part.variants)?;
+            source.stages.parts.push(part);
+        }
+        if !script.bodies.is_empty() {
+            let families: BTreeSet<&str> = script.host_functions().filter_map(|(op, s)| graphc_stages::family_of(op, s)).collect();
+            source.stages.families = families.into_iter().collect();
+            source.stages.script = script.write().map_err(Error::Compile)?;
+        }
+        Ok(source)
     }
 
     /// The header that declares what the object exports.
@@ -122,13 +136,50 @@ impl Builder {
     /// If code generation fails.
     pub fn compile(self, machine: Machine, place: WeightsPlace, program: bool) -> Result<Object, Error> {
         let options = ObjectOptions { machine, place, program, emit: EmitOptions::default() };
-        object::compile_object(self.source, &options).map_err(|e| Error::Compile(e.to_string()))
+        object::compile_object(self.finish()?, &options).map_err(|e| Error::Compile(e.to_string()))
     }
 }
 
+/// A function of compiled code.
+fn code(
+    known: &mut Vec<VariableSource>,
+    name: &str,
+    inputs: &[crate::Port],
+    outputs: Vec<PortSource>,
+    variants: Vec<Ahead>,
+) -> Result<FunctionSource, Error> {
+    let inputs = inputs.iter().map(|p| port(&p.name, p.elem, p.shape.clone())).collect::<Result<_, _>>()?;
+    let variants = variants.into_iter().map(|a| variant(known, a)).collect::<Result<_, _>>()?;
+    Ok(FunctionSource { name: name.to_owned(), inputs, outputs, variants, body: None })
+}
+
+/// Code of a function; `known` are the variables of the model so far.
+fn variant(known: &mut Vec<VariableSource>, a: Ahead) -> Result<VariantSource, Error> {
+    let Ahead { plan, feed_of, baked, variables, uses, zero_status, .. } = a;
+    let mut numbers = Vec::with_capacity(variables.len());
+    for v in variables {
+        let at = known.iter().position(|k| k.name == v.name);
+        numbers.push(match at {
+            Some(k) => k,
+            None => {
+                let constant = |d: &Dim| d.as_const().and_then(|n| usize::try_from(n).ok());
+                let shape: Option<Vec<usize>> = v.ty.shape.iter().map(constant).collect();
+                let shape = shape.ok_or_else(|| Error::Compile(format!("variable {:?} has no constant shape", v.name)))?;
+                let number = number(&v.name, v.ty.elem)?;
+                known.push(VariableSource { name: v.name, elem: v.ty.elem, number, shape, init: v.init });
+                known.len() - 1
+            }
+        });
+    }
+    // A variable that only a branch may read is asked for before the run.
+    let maybe = uses.maybe.iter().map(|&k| (k, graphc_ir::TfStatus::FailedPrecondition));
+    let reads = uses.read_first.iter().copied().chain(maybe).filter_map(|(k, s)| Some((*numbers.get(k)?, s))).collect();
+    let assigns = uses.assigned.iter().filter_map(|&k| numbers.get(k).copied()).collect();
+    Ok(VariantSource { plan, feeds: feed_of, baked, variables: numbers, reads, assigns, zero_status })
+}
+
 fn number(name: &str, elem: Elem) -> Result<usize, Error> {
-    let dtype = dtype_of(elem).filter(|_| elem.size() > 0);
-    let number = dtype.and_then(|d| usize::try_from(d.number()).ok());
+    let number = usize::try_from(elem.number()).ok().filter(|_| elem.size() > 0 || elem == Elem::Str);
     number.ok_or_else(|| Error::Unsupported(format!("{name:?} is a {elem}, which an object cannot hand over")))
 }
 
@@ -142,8 +193,8 @@ fn port(name: &str, elem: Elem, shape: Option<Vec<Dim>>) -> Result<PortSource, E
 /// If one is of a type that this version does not know.
 pub fn ports(ports: impl Iterator<Item = graphc_engine::Port>) -> Result<Vec<crate::Port>, Error> {
     let one = |p: graphc_engine::Port| {
-        let dtype = i32::try_from(p.elem()).ok().and_then(DataType::from_number);
-        let elem = dtype.and_then(elem_of).ok_or_else(|| Error::Unsupported(format!("{:?} is of type {}", p.name(), p.elem())))?;
+        let elem = i32::try_from(p.elem()).ok().and_then(Elem::from_number);
+        let elem = elem.ok_or_else(|| Error::Unsupported(format!("{:?} is of type {}", p.name(), p.elem())))?;
         let dim = |(axis, &d): (usize, &i64)| if d < 0 { Dim::sym(Sym::new(&format!("d{axis}"))) } else { Dim::from(d) };
         let shape = p.dims().map(|dims| dims.iter().enumerate().map(dim).collect());
         Ok(crate::Port { name: p.name().to_owned(), elem, shape })

@@ -6,7 +6,8 @@ use super::{Machine, Object};
 use crate::Error;
 use graphc_cpu::object::symbol;
 use graphc_cpu::{Cpu, Loaded};
-use graphc_engine::{Compute, Instance, Model, Options};
+use graphc_engine::{Compute, Model, Options};
+use graphc_stages::Instance;
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -121,7 +122,7 @@ impl Package {
         }
         let range = header.weights.at..header.weights.at + part(&header.weights)?.len();
         // SAFETY: the header names this version and system, and the checksum says that the object is as it was written.
-        let code = unsafe { Loaded::load(object) }.map_err(|e| invalid(path, e))?;
+        let code = unsafe { Loaded::load(object, graphc_stages::symbols()) }.map_err(|e| invalid(path, e))?;
         let model = code.symbol(&symbol(&header.name)).map_err(|e| invalid(path, e))?;
         std::mem::forget(code);
         let map: &'static Mmap = Box::leak(Box::new(map));

@@ -98,7 +98,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             // All functions in one object, so that they share their variables.
             let feeds = |at| all.iter().filter(|(_, _, k, _)| *k == at).map(|(.., inputs)| inputs.as_slice()).collect();
             let functions: Vec<_> = callables.iter().enumerate().map(|(at, (_, c))| (c, feeds(at))).collect();
-            Some(Linked::new(&functions)?)
+            Some(Linked::new(&session, &functions)?)
         }
         _ => None,
     };

@@ -25,7 +25,7 @@ fn check(folder: &Path, rtol: f64, interpreter: bool) -> Vec<String> {
             };
             compare(callable.run_tensors(&inputs), &format!("jit, {threads} threads"));
             if k + 1 == references.len() && threads == 1 {
-                compare(graphc::linked::run(&callable, &inputs), "object");
+                compare(graphc::linked::run(&session, &callable, &inputs), "object");
                 if interpreter {
                     compare(callable.interpret(&inputs), "interpreter");
                 }

@@ -44,7 +44,7 @@ impl Image {
     /// As [`Loaded::load`].
     pub unsafe fn load(object: &[u8]) -> Result<Image, CompileError> {
         // SAFETY: by this function's contract.
-        let code = unsafe { Loaded::load(object)? };
+        let code = unsafe { Loaded::load(object, [])? };
         let address = code.symbol(ENTRY)?;
         // SAFETY: `define_plan` gives the function this signature, and the caller vouches for where the object comes from.
         let entry = unsafe { std::mem::transmute::<*const u8, Entry>(address) };

@@ -8,6 +8,7 @@ use cranelift_object::object::{
 };
 use memmap2::{Mmap, MmapMut};
 use std::collections::HashMap;
+use std::ffi::c_void;
 
 /// An object whose code can be called and whose data can be read.
 pub struct Loaded {
@@ -20,14 +21,17 @@ pub struct Loaded {
 const WORD: usize = 8;
 
 impl Loaded {
-    /// Places and links an ELF object of this backend for x86-64.
+    /// Places and links an ELF object of this backend for x86-64, with the kernels of this process and `more` that it may refer to.
     ///
     /// # Safety
     /// The object was made by this very build, for a machine with the same instructions: its code will be run.
     ///
     /// # Errors
     /// If it is not such an object, or the system gives no memory for code.
-    pub unsafe fn load(object: &[u8]) -> Result<Loaded, CompileError> {
+    pub unsafe fn load(
+        object: &[u8],
+        more: impl IntoIterator<Item = (&'static str, *const c_void)>,
+    ) -> Result<Loaded, CompileError> {
         let file = object::File::parse(object).map_err(codegen)?;
         let mut places = HashMap::new();
         let mut size = 0usize;
@@ -49,7 +53,8 @@ impl Loaded {
             }
         }
         let base = code.as_ptr() as u64;
-        let kernels: HashMap<&str, u64> = graphc_kernels::symbols().map(|s| (s.name, s.address as u64)).collect();
+        let more = more.into_iter().map(|(name, address)| (name, address as u64));
+        let kernels: HashMap<&str, u64> = graphc_kernels::symbols().map(|s| (s.name, s.address as u64)).chain(more).collect();
         let address_of = |symbol: object::SymbolIndex| {
             let symbol = file.symbol_by_index(symbol).map_err(codegen)?;
             match symbol.section_index().and_then(|s| places.get(&s)) {

@@ -29,6 +29,18 @@ pub struct ModelSource {
     /// What runs once when an instance is made.
     pub initialise: Option<FunctionSource>,
     pub variables: Vec<VariableSource>,
+    pub stages: Stages,
+}
+
+/// What functions need that are not compiled as a whole.
+#[derive(Default)]
+pub struct Stages {
+    /// What runs in which order, as the runtime reads it; empty where every function is compiled as a whole.
+    pub script: Vec<u8>,
+    /// The compiled parts, by their numbers in the script.
+    pub parts: Vec<FunctionSource>,
+    /// Symbols of the runtime's tables of host functions that the script needs.
+    pub families: Vec<&'static str>,
 }
 
 /// One signature.
@@ -38,6 +50,8 @@ pub struct FunctionSource {
     pub outputs: Vec<PortSource>,
     /// Code, each for some ranks and extents of the inputs.
     pub variants: Vec<VariantSource>,
+    /// The body of the script that runs where the function is not compiled as a whole.
+    pub body: Option<usize>,
 }
 
 /// An input or output of a function.
@@ -206,7 +220,7 @@ macro_rules! field {
 
 impl Writer {
     fn model(&mut self, source: ModelSource, t: &mut Tables) -> Result<(), CompileError> {
-        let ModelSource { name, functions, initialise, variables } = source;
+        let ModelSource { name, functions, initialise, variables, stages } = source;
         let root = t.reserve(words::<raw::Model>());
         t.number(field!(root, Model.version), raw::MODEL_VERSION as i64);
         t.text(field!(root, Model.name), &name);
@@ -219,6 +233,15 @@ impl Writer {
             let at = t.reserve(words::<raw::Function>());
             t.own(field!(root, Model.initialise), at);
             self.function(f, at, t)?;
+        }
+        t.bytes(field!(root, Model.script), &stages.script);
+        let items = t.list::<raw::Function>(field!(root, Model.parts), stages.parts.len());
+        for (f, at) in stages.parts.into_iter().zip(items) {
+            self.function(f, at, t)?;
+        }
+        let items = t.list::<usize>(field!(root, Model.families), stages.families.len());
+        for (name, at) in stages.families.into_iter().zip(items) {
+            t.address(at, Address::Data(self.module.declare_data(name, Linkage::Import, false, false)?));
         }
         let items = t.list::<raw::Variable>(field!(root, Model.variables), variables.len());
         for (v, at) in variables.iter().zip(items) {
@@ -240,6 +263,7 @@ impl Writer {
             let items = t.list::<raw::Port>(list, ports.len());
             ports.iter().zip(items).for_each(|(p, at)| port(p, at, t));
         }
+        t.number(field!(at, Function.body), f.body.map_or(0, |b| b as i64 + 1));
         let mut report = FunctionReport { name: f.name.clone(), variants: Vec::new(), weights: 0 };
         let count = f.variants.len();
         let items = t.list::<raw::Variant>(field!(at, Function.variants), count);
@@ -379,7 +403,8 @@ impl Writer {
 fn port(p: &PortSource, at: usize, t: &mut Tables) {
     t.text(field!(at, Port.name), &p.name);
     t.number(field!(at, Port.elem), p.number as i64);
-    t.number(field!(at, Port.elem_bytes), p.elem.size() as i64);
+    let bytes = if p.number == raw::STRING { size_of::<raw::Text>() } else { p.elem.size() };
+    t.number(field!(at, Port.elem_bytes), bytes as i64);
     match &p.shape {
         Some(shape) => t.numbers(field!(at, Port.dims), shape.iter().map(|d| d.as_const().unwrap_or(-1))),
         None => t.number(field!(at, Port.any_rank), 1),

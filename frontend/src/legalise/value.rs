@@ -235,43 +235,10 @@ pub fn int_tensor(ty: &Type, v: &[i64]) -> Option<Tensor> {
 
 /// TensorFlow's type for one of the IR.
 pub fn dtype_of(e: Elem) -> Option<DataType> {
-    DataType::ALL.iter().copied().find(|&d| elem_of(d) == Some(e))
+    DataType::from_number(e.number())
 }
 
 /// The element type of the IR for one of TensorFlow's; None for types that the IR does not have.
 pub fn elem_of(t: DataType) -> Option<Elem> {
-    use DataType as D;
-    Some(match t {
-        D::Bool => Elem::Bool,
-        D::Int4 => Elem::I4,
-        D::Int8 => Elem::I8,
-        D::Int16 => Elem::I16,
-        D::Int32 => Elem::I32,
-        D::Int64 => Elem::I64,
-        D::Uint4 => Elem::U4,
-        D::Uint8 => Elem::U8,
-        D::Uint16 => Elem::U16,
-        D::Uint32 => Elem::U32,
-        D::Uint64 => Elem::U64,
-        D::Float8E4m3fn => Elem::F8E4M3FN,
-        D::Float8E5m2 => Elem::F8E5M2,
-        D::Float8E4m3fnuz => Elem::F8E4M3FNUZ,
-        D::Float8E4m3b11fnuz => Elem::F8E4M3B11FNUZ,
-        D::Float8E5m2fnuz => Elem::F8E5M2FNUZ,
-        D::Half => Elem::F16,
-        D::Bfloat16 => Elem::BF16,
-        D::Float => Elem::F32,
-        D::Double => Elem::F64,
-        D::Complex64 => Elem::C64,
-        D::Complex128 => Elem::C128,
-        D::Qint8 => Elem::QI8,
-        D::Quint8 => Elem::QU8,
-        D::Qint16 => Elem::QI16,
-        D::Quint16 => Elem::QU16,
-        D::Qint32 => Elem::QI32,
-        D::String => Elem::Str,
-        D::Resource => Elem::Resource,
-        D::Variant => Elem::Variant,
-        _ => return None,
-    })
+    Elem::from_number(t.number())
 }

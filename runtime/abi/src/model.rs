@@ -4,10 +4,10 @@
 //! and ends with a zero byte. An object exports one [`Model`], under the name that its user chose.
 
 use crate::Entry;
-use core::ffi::c_char;
+use core::ffi::{c_char, c_void};
 
 /// Version of these tables and of [`Entry`]; an engine refuses any other.
-pub const MODEL_VERSION: usize = 1;
+pub const MODEL_VERSION: usize = 2;
 
 /// What a file of weights begins with; the CRC-32C of its content follows as 8 bytes, and the content starts at [`WEIGHTS_START`].
 pub const WEIGHTS_MAGIC: [u8; 8] = *b"GRAPHCW1";
@@ -37,6 +37,17 @@ impl<T> List<T> {
     }
 }
 
+/// An element of a tensor of strings: `size` bytes, which need not end with a zero byte.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    pub data: *const u8,
+    pub size: usize,
+}
+
+/// Number of strings in TensorFlow's `DataType`.
+pub const STRING: usize = 7;
+
 /// A compiled model.
 #[repr(C)]
 #[derive(Debug)]
@@ -54,6 +65,12 @@ pub struct Model {
     pub weights_file: usize,
     /// CRC-32C of that file from [`WEIGHTS_START`] on.
     pub weights_crc: usize,
+    /// How functions run that are not compiled as a whole, as `graphc-stages` writes it; empty where there are none.
+    pub script: List<u8>,
+    /// The compiled parts that the script calls by their numbers.
+    pub parts: List<Function>,
+    /// The tables of host functions that the script needs: symbols of the runtime, which only it can read.
+    pub families: List<*const c_void>,
 }
 
 /// One signature of a model.
@@ -65,6 +82,8 @@ pub struct Function {
     pub outputs: List<Port>,
     /// Code, each for some ranks and extents of the inputs; the first that fits runs.
     pub variants: List<Variant>,
+    /// 0 if the code is all there is; else one more than the number of the script's body that runs.
+    pub body: usize,
 }
 
 /// An input or output.
@@ -74,7 +93,7 @@ pub struct Port {
     pub name: *const c_char,
     /// Number of the element type in TensorFlow's `DataType`.
     pub elem: usize,
-    /// Bytes of an element; 0 for strings.
+    /// Bytes of an element; those of a [`Text`] for strings.
     pub elem_bytes: usize,
     /// Extents, -1 where open.
     pub dims: List<i64>,

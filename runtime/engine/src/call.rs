@@ -6,8 +6,8 @@ use crate::memory::Memory;
 use crate::model::{Function, Port, text};
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Deref;
 use core::ptr;
 use core::sync::atomic::AtomicU32;
 use graphc_abi::model::Variant;
@@ -16,8 +16,10 @@ use graphc_abi::{ALIGN, Ctx, ErrorRecord, SCRATCH_BYTES, Status, TAIL_BYTES};
 /// A function that is being called: inputs are bound, then sizes are known, then it runs, any number of times.
 ///
 /// Memory of a call is its own unless the caller gives some; a run whose shapes are those of the last one allocates nothing.
-pub struct Call<'i> {
-    instance: &'i Instance,
+///
+/// `I` is what leads to the instance: a reference, or a pointer that shares it.
+pub struct Call<I> {
+    instance: I,
     function: Function,
     inputs: Vec<Bound>,
     outputs: Vec<Output>,
@@ -32,7 +34,7 @@ pub struct Call<'i> {
 }
 
 // SAFETY: the addresses are the caller's or this call's own; a call is used by one thread at a time.
-unsafe impl Send for Call<'_> {}
+unsafe impl<I: Send> Send for Call<I> {}
 
 /// What the code is handed, kept so that a run allocates nothing.
 #[derive(Default)]
@@ -57,17 +59,24 @@ struct Output {
     lent: Option<(*mut u8, usize)>,
 }
 
-impl<'i> Call<'i> {
+impl<I: Deref<Target = Instance>> Call<I> {
     /// A call of a function of the instance's model, by its number.
     ///
     /// # Errors
-    /// If the model has no such function.
-    pub fn new(instance: &'i Instance, function: usize) -> Result<Call<'i>, Error> {
-        Ok(Call::of(instance, instance.model().function(function)?))
+    /// If the model has no such function, or runs it in stages.
+    pub fn new(instance: I, function: usize) -> Result<Call<I>, Error> {
+        let function = instance.model().function(function)?;
+        match function.body() {
+            None => Ok(Call::of(instance, function)),
+            Some(_) => {
+                let message = format!("{:?} runs in stages; link libgraphc_rt_full.a in the place of libgraphc_rt.a", function.name());
+                Err(Error::new(ErrorKind::FailedPrecondition, message))
+            }
+        }
     }
 
-    /// A call of a function of the instance's model.
-    pub(crate) fn of(instance: &'i Instance, function: Function) -> Call<'i> {
+    /// A call of a compiled function or part of the instance's model.
+    pub fn of(instance: I, function: Function) -> Call<I> {
         let unbound = || Bound { data: ptr::null(), dims: Vec::new(), set: false };
         Call {
             instance,
@@ -96,9 +105,7 @@ impl<'i> Call<'i> {
     /// If there is no such input, or a tensor of these extents cannot be it.
     pub unsafe fn set_input(&mut self, index: usize, data: *const u8, dims: &[i64]) -> Result<(), Error> {
         let port = self.function.inputs().nth(index).ok_or_else(|| self.no_port("input", index, self.inputs.len()))?;
-        if dims.iter().any(|&d| d < 0) || !port.takes(dims) {
-            return Err(Error::invalid(misfit_of(port, dims)));
-        }
+        port.check(dims)?;
         let Some(input) = self.inputs.get_mut(index) else { return Err(Error::invalid("no such input")) };
         if !input.set || input.dims != dims {
             input.dims.clear();
@@ -171,7 +178,7 @@ impl<'i> Call<'i> {
             Misfit::Dims(input) => {
                 let port = self.function.inputs().nth(input);
                 let dims = self.inputs.get(input).map_or(&[][..], |i| &i.dims);
-                port.map_or_else(String::new, |p| misfit_of(p, dims))
+                port.map_or_else(String::new, |p| p.misfit(dims))
             }
             Misfit::Value(input) => format!("the value of input {:?} was compiled in, and is another one", name(input)),
         }
@@ -365,15 +372,6 @@ enum Misfit {
 fn baked(variant: &'static Variant) -> &'static [graphc_abi::model::Baked] {
     // SAFETY: a table that a compiler wrote.
     unsafe { variant.baked.as_slice() }
-}
-
-/// Why a tensor of these extents is not this input.
-fn misfit_of(port: Port, dims: &[i64]) -> String {
-    let own = port.dims().map_or_else(
-        || vec![String::from("...")],
-        |own| own.iter().map(|&d| if d < 0 { String::from("?") } else { format!("{d}") }).collect(),
-    );
-    format!("input {:?} is [{}], {dims:?} was given", port.name(), own.join(", "))
 }
 
 fn failed(variant: &'static Variant, status: Status, record: &ErrorRecord) -> Error {

@@ -8,27 +8,32 @@ use core::fmt;
 #[repr(i32)]
 pub enum ErrorKind {
     Cancelled = 1,
+    Unknown = 2,
     InvalidArgument = 3,
+    DeadlineExceeded = 4,
     NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     FailedPrecondition = 9,
+    Aborted = 10,
+    OutOfRange = 11,
+    Unimplemented = 12,
     Internal = 13,
+    Unavailable = 14,
     /// The file of weights is not the one that belongs to the object.
     DataLoss = 15,
 }
 
 impl ErrorKind {
-    /// The kind with this number, `Internal` for one that nothing here uses.
+    /// The kind with this number, `Internal` for one that TensorFlow does not have.
     pub fn from_code(code: usize) -> ErrorKind {
-        match code {
-            1 => ErrorKind::Cancelled,
-            3 => ErrorKind::InvalidArgument,
-            5 => ErrorKind::NotFound,
-            8 => ErrorKind::ResourceExhausted,
-            9 => ErrorKind::FailedPrecondition,
-            15 => ErrorKind::DataLoss,
-            _ => ErrorKind::Internal,
-        }
+        use ErrorKind::*;
+        let all = [
+            Cancelled, Unknown, InvalidArgument, DeadlineExceeded, NotFound, AlreadyExists, PermissionDenied, ResourceExhausted,
+            FailedPrecondition, Aborted, OutOfRange, Unimplemented, Internal, Unavailable, DataLoss,
+        ];
+        code.checked_sub(1).and_then(|k| all.get(k)).copied().unwrap_or(Internal)
     }
 }
 
@@ -40,15 +45,17 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error { kind, message: message.into() }
     }
 
-    pub(crate) fn invalid(message: impl Into<String>) -> Error {
+    /// An error of what the caller gave.
+    pub fn invalid(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::InvalidArgument, message)
     }
 
-    pub(crate) fn memory() -> Error {
+    /// No memory.
+    pub fn memory() -> Error {
         Error::new(ErrorKind::ResourceExhausted, "there is no memory for this run")
     }
 }

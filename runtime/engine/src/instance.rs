@@ -78,7 +78,7 @@ impl Instance {
         };
         let placed = Vec::new();
         let mut instance = Instance { model, pool, caller, weights, variables, lock: Lock::new(), placed };
-        for variant in model.functions().chain(model.initialise()).flat_map(|f| f.variants()) {
+        for variant in model.functions().chain(model.parts()).chain(model.initialise()).flat_map(|f| f.variants()) {
             if variant.placed_bytes > 0 {
                 let memory = instance.place(variant)?;
                 instance.placed.push((variant, memory));
@@ -173,6 +173,40 @@ impl Instance {
         }
         drop(held);
         self.initialise()
+    }
+
+    /// The number of the variable of that name that compiled code holds.
+    pub fn find_variable(&self, name: &str) -> Option<usize> {
+        // SAFETY: a table that a compiler wrote.
+        self.model.variables().iter().position(|v| unsafe { text(v.name) } == name)
+    }
+
+    /// Number of the element type in TensorFlow's `DataType`, and extents, of variable `k`.
+    pub fn variable_type(&self, k: usize) -> Option<(usize, &'static [i64])> {
+        // SAFETY: as above.
+        self.model.variables().get(k).map(|v| (v.elem, unsafe { v.dims.as_slice() }))
+    }
+
+    /// The value of variable `k`; None if it has none.
+    pub fn read_variable(&self, k: usize) -> Option<Vec<u8>> {
+        let _held = self.lock.hold();
+        let state = self.variables.get(k)?;
+        state.ready.load(Ordering::Acquire).then(|| state.memory.bytes().to_vec())
+    }
+
+    /// Gives variable `k` a value; false if that has not as many bytes.
+    pub fn assign_variable(&self, k: usize, value: &[u8]) -> bool {
+        let _held = self.lock.hold();
+        let Some(state) = self.variables.get(k).filter(|s| s.memory.len() == value.len()) else { return false };
+        // SAFETY: both have as many bytes, and nobody else uses the state while the lock is held.
+        unsafe { ptr::copy_nonoverlapping(value.as_ptr(), state.memory.as_mut_ptr(), value.len()) };
+        state.ready.store(true, Ordering::Release);
+        true
+    }
+
+    /// Takes the value of variable `k`; false if it had none.
+    pub fn forget_variable(&self, k: usize) -> bool {
+        self.variables.get(k).is_some_and(|v| v.ready.swap(false, Ordering::AcqRel))
     }
 
     /// Keeps other runs off the state.

@@ -1,7 +1,10 @@
 //! A compiled model's tables, as safe values.
 
 use crate::error::{Error, ErrorKind};
-use core::ffi::{CStr, c_char};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use core::ffi::{CStr, c_char, c_void};
 use graphc_abi::model as raw;
 use graphc_kernels::tier::Tier;
 
@@ -90,6 +93,24 @@ impl Model {
         unsafe { self.0.initialise.as_ref() }.map(Function)
     }
 
+    /// The compiled parts of functions that run in stages.
+    pub fn parts(self) -> impl ExactSizeIterator<Item = Function> {
+        // SAFETY: as above.
+        unsafe { self.0.parts.as_slice() }.iter().map(Function)
+    }
+
+    /// How functions run that are not compiled as a whole.
+    pub fn script(self) -> &'static [u8] {
+        // SAFETY: as above.
+        unsafe { self.0.script.as_slice() }
+    }
+
+    /// Addresses of the tables of host functions that the script needs.
+    pub fn families(self) -> &'static [*const c_void] {
+        // SAFETY: as above.
+        unsafe { self.0.families.as_slice() }
+    }
+
     pub(crate) fn variables(self) -> &'static [raw::Variable] {
         // SAFETY: as above.
         unsafe { self.0.variables.as_slice() }
@@ -112,6 +133,11 @@ impl Function {
         unsafe { self.0.outputs.as_slice() }.iter().map(Port)
     }
 
+    /// The body of the model's script that this is, if it is not compiled as a whole.
+    pub fn body(self) -> Option<usize> {
+        self.0.body.checked_sub(1)
+    }
+
     pub(crate) fn variants(self) -> &'static [raw::Variant] {
         // SAFETY: as above.
         unsafe { self.0.variants.as_slice() }
@@ -129,7 +155,7 @@ impl Port {
         self.0.elem
     }
 
-    /// Bytes of an element; 0 for strings.
+    /// Bytes of an element; those of a `graphc_abi::model::Text` for strings.
     pub fn elem_bytes(self) -> usize {
         self.0.elem_bytes
     }
@@ -140,8 +166,22 @@ impl Port {
         (self.0.any_rank == 0).then(|| unsafe { self.0.dims.as_slice() })
     }
 
-    /// Whether a tensor of these extents can be this.
-    pub(crate) fn takes(self, dims: &[i64]) -> bool {
-        self.dims().is_none_or(|own| own.len() == dims.len() && own.iter().zip(dims).all(|(&o, &d)| o < 0 || o == d))
+    /// # Errors
+    /// If a tensor of these extents cannot be this.
+    pub fn check(self, dims: &[i64]) -> Result<(), Error> {
+        let takes = |own: &[i64]| own.len() == dims.len() && own.iter().zip(dims).all(|(&o, &d)| o < 0 || o == d);
+        if dims.iter().any(|&d| d < 0) || !self.dims().is_none_or(takes) {
+            return Err(Error::invalid(self.misfit(dims)));
+        }
+        Ok(())
+    }
+
+    /// Why a tensor of these extents is not this input.
+    pub(crate) fn misfit(self, dims: &[i64]) -> String {
+        let own = self.dims().map_or_else(
+            || vec![String::from("...")],
+            |own| own.iter().map(|&d| if d < 0 { String::from("?") } else { format!("{d}") }).collect(),
+        );
+        format!("input {:?} is [{}], {dims:?} was given", self.name(), own.join(", "))
     }
 }

@@ -1,32 +1,34 @@
 //! Attributes of a node, as host functions see them: the file's, and the op's defaults for those that the file leaves out.
 
 use crate::error::{HostError, invalid};
+use crate::stored;
 use graphc_ir::{Elem, Tensor};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A function by name, with the attributes that it is instantiated with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Function {
     pub name: String,
     pub attrs: Attrs,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Attr {
     Int(i64),
     Float(f32),
     Bool(bool),
     Str(Vec<u8>),
-    Elem(Elem),
+    Elem(#[serde(with = "stored::elem")] Elem),
     /// None of an open rank; -1 of an open dimension is None.
     Shape(Option<Vec<Option<usize>>>),
-    Tensor(Tensor),
+    Tensor(#[serde(with = "stored::tensor")] Tensor),
     Function(Function),
     List(Vec<Attr>),
 }
 
 /// Attributes by name.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attrs(pub BTreeMap<String, Attr>);
 
 type Result<T> = std::result::Result<T, HostError>;

@@ -8,7 +8,7 @@ use crate::{Result, Table, shapes, values};
 use graphc_ir::{Tensor, TfStatus};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("BatchFunction", batch_function),
     ("Batch", batch),
     ("Unbatch", unbatch),

@@ -2,12 +2,14 @@
 
 use crate::attrs::{Attrs, Function};
 use crate::error::{HostError, cancelled, failed_precondition, internal, invalid};
+use crate::files::file_error;
 use crate::grants::{Access, Grant, granted};
 use crate::resources::{ResourceKey, Resources};
 use crate::value::{Resource, Value, VariantTensor};
 use graphc_ir::{Elem, Scalar, Tensor};
 use std::any::Any;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,6 +46,8 @@ pub struct Host {
     pub nodes: Resources,
     /// Folders whose files may be touched. Empty grants nothing.
     pub grants: Vec<Grant>,
+    /// Files that a compiled model brings along, by path; they may be read whole.
+    pub files: BTreeMap<String, Vec<u8>>,
 }
 
 /// One run.
@@ -196,6 +200,18 @@ impl Call<'_> {
     /// `PermissionDenied` if no granted folder contains it, links and detours followed.
     pub fn readable(&self, path: &[u8]) -> Result<PathBuf> {
         granted(&self.host.grants, path, Access::Read)
+    }
+
+    /// The content of a file that the session may read.
+    ///
+    /// # Errors
+    /// As [`Call::readable`], and if the file cannot be read.
+    pub fn contents(&self, path: &[u8]) -> Result<Cow<'_, [u8]>> {
+        if let Some(bytes) = std::str::from_utf8(path).ok().and_then(|p| self.host.files.get(p)) {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let path = self.readable(path)?;
+        std::fs::read(&path).map(Cow::Owned).map_err(|e| file_error(&path, &e))
     }
 
     /// A file path that the session may write, move and delete.

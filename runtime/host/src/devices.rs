@@ -5,7 +5,7 @@ use crate::error::invalid;
 use crate::{Result, Table, values};
 use graphc_ir::Elem;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("DeviceIndex", device_index),
     ("DevicePlacementOp", device),
     ("DtypeWithDefaultOp", type_name),

@@ -6,7 +6,7 @@ use crate::error::invalid;
 use crate::{Result, Table};
 use graphc_ir::Tensor;
 
-pub(crate) static TABLE: Table = &[("DeepCopy", copy), ("InplaceUpdate", update), ("InplaceAdd", update), ("InplaceSub", update)];
+pub(crate) const TABLE: Table = &[("DeepCopy", copy), ("InplaceUpdate", update), ("InplaceAdd", update), ("InplaceSub", update)];
 
 fn copy(call: &Call) -> Result {
     Ok(vec![call.input(0)?.clone()])

@@ -4,7 +4,7 @@ use crate::error::invalid;
 use crate::{Call, Result, Table};
 use graphc_ir::{Elem, Tensor};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("Assert", assert),
     ("CheckNumerics", check_numerics),
     ("CheckNumericsV2", check_numerics),

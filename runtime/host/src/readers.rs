@@ -10,7 +10,7 @@ use graphc_ir::{Elem, Tensor};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("WholeFileReaderV2", whole_file),
     ("WholeFileReader", whole_file),
     ("TextLineReaderV2", text_lines),

@@ -8,7 +8,7 @@ use crate::{Result, Table};
 use graphc_ir::{Elem, Tensor};
 use std::collections::BTreeSet;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("SegmentSum", |c| sorted(c, Kind::Sum)),
     ("SegmentMean", |c| sorted(c, Kind::Mean)),
     ("SegmentProd", |c| sorted(c, Kind::Prod)),

@@ -8,7 +8,7 @@ use crate::{HostError, Result, Table, Value, tensor_of};
 use graphc_ir::{Elem, Tensor};
 use std::collections::BTreeMap;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("SetSize", set_size),
     ("DenseToDenseSetOperation", dense_to_dense),
     ("DenseToSparseSetOperation", dense_to_sparse),

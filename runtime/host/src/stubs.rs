@@ -9,7 +9,7 @@ use graphc_ir::TfStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("StubResourceHandleOp", stub_handle),
     ("ResourceCreateOp", create),
     ("ResourceInitializedOp", is_initialized),

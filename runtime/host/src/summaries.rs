@@ -7,7 +7,7 @@ use crate::tensor_message::encode_with_string_values;
 use crate::{Result, Table};
 use std::collections::HashSet;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("ScalarSummary", scalar_summary),
     ("HistogramSummary", histogram_summary),
     ("TensorSummary", tensor_summary),

@@ -3,38 +3,6 @@
 use crate::limits::count_of;
 use graphc_ir::{Elem, Tensor};
 
-/// TensorFlow's numbers of the element types.
-const NUMBERS: &[(Elem, u64)] = &[
-    (Elem::F32, 1),
-    (Elem::F64, 2),
-    (Elem::I32, 3),
-    (Elem::U8, 4),
-    (Elem::I16, 5),
-    (Elem::I8, 6),
-    (Elem::Str, 7),
-    (Elem::C64, 8),
-    (Elem::I64, 9),
-    (Elem::Bool, 10),
-    (Elem::QI8, 11),
-    (Elem::QU8, 12),
-    (Elem::QI32, 13),
-    (Elem::BF16, 14),
-    (Elem::QI16, 15),
-    (Elem::QU16, 16),
-    (Elem::U16, 17),
-    (Elem::C128, 18),
-    (Elem::F16, 19),
-    (Elem::U32, 22),
-    (Elem::U64, 23),
-    (Elem::F8E5M2, 24),
-    (Elem::F8E4M3FN, 25),
-    (Elem::F8E4M3FNUZ, 26),
-    (Elem::F8E4M3B11FNUZ, 27),
-    (Elem::F8E5M2FNUZ, 28),
-    (Elem::I4, 29),
-    (Elem::U4, 30),
-];
-
 fn put_varint(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {
         out.push(v as u8 | 0x80);
@@ -52,12 +20,12 @@ fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
 
 /// TensorFlow's number of an element type; 0 for what no message holds.
 pub fn number_of(elem: Elem) -> u64 {
-    NUMBERS.iter().find(|(e, _)| *e == elem).map_or(0, |(_, n)| *n)
+    if matches!(elem, Elem::Resource | Elem::Variant) { 0 } else { elem.number() as u64 }
 }
 
 /// The element type with TensorFlow's number.
 pub fn elem_of(number: u64) -> Option<Elem> {
-    NUMBERS.iter().find(|(_, n)| *n == number).map(|(e, _)| *e)
+    Elem::from_number(i32::try_from(number).ok()?).filter(|e| number_of(*e) > 0)
 }
 
 /// A `TensorShapeProto`.
@@ -173,7 +141,7 @@ pub fn decode(message: &[u8]) -> Option<Tensor> {
     let mut fields = Fields(message);
     while let Some((field, value)) = fields.next()? {
         match (field, value) {
-            (1, Field::Number(n)) => elem = Some(NUMBERS.iter().find(|(_, k)| *k == n)?.0),
+            (1, Field::Number(n)) => elem = Some(elem_of(n)?),
             (2, Field::Bytes(b)) => shape = read_shape(b)?,
             (4, Field::Bytes(b)) => content = b,
             (8, Field::Bytes(b)) => strings.push(b.into()),

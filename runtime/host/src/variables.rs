@@ -2,13 +2,14 @@
 //! knows of variables: whether they have a value.
 
 use crate::call::tensor_of;
-use crate::error::{internal, invalid, not_found, out_of_range};
+use crate::error::{invalid, not_found, out_of_range};
 use crate::limits;
+use crate::lists::movement;
 use crate::value::{Resource, Value};
 use crate::{Call, Result, Table, values};
 use graphc_ir::{Elem, Tensor};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("ReadVariableOp", read),
     ("ResourceGather", gather),
     ("ResourceGatherNd", gather),
@@ -44,9 +45,8 @@ fn read(call: &Call) -> Result {
 /// Slices of a variable: what the op gathers from a tensor, from the value of the variable.
 fn gather(call: &Call) -> Result {
     let (_, value) = call.variable_value(0)?;
-    let of_strings = value.elem() == Elem::Str;
     let op = call.op.trim_start_matches("Resource");
-    let f = crate::function(op, of_strings).ok_or_else(|| internal(format!("{op} has no host function")))?;
+    let f = if op == "GatherNd" { movement::gather_nd } else { movement::gather };
     let inputs: Vec<Value> = std::iter::once(value).chain(call.inputs.iter().skip(1).cloned()).collect();
     f(&Call { op, inputs: &inputs, ..*call })
 }

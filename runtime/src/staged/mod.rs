@@ -7,12 +7,13 @@
 mod attrs;
 mod control;
 pub mod partition;
+pub mod script;
 mod segment;
 
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use graphc_frontend::legalise::{self, LegaliseError};
-use graphc_frontend::{DataType, NodeId, RawGraph, UnsupportedOp, Value as Port, variables};
+use graphc_frontend::{DataType, Node, NodeId, RawGraph, UnsupportedOp, Value as Port, variables};
 use graphc_host::{Attrs, Call, Resource, Step, Value};
 use graphc_ir::TfStatus;
 use indexmap::IndexMap;
@@ -105,7 +106,7 @@ impl Staged {
             let refused = |message: String| Error::Unsupported(format!("node {:?}: {message}", node.name));
             constants.insert(Port { node: id, port: 0 }, Value::Tensor(legalise::tensor(&raw, limits).map_err(refused)?));
         }
-        let steps = todo(partition.pieces(&partition.nodes(), &choices)).into();
+        let steps = todo(partition.pieces(&partition.nodes(), &choices), &[]).into();
         Ok(Staged {
             shared,
             scope: scope.to_owned(),
@@ -189,9 +190,12 @@ impl Staged {
                 Todo::Segment(s) => s.cut.nodes.clone(),
             })
             .collect();
-        let now = todo(partition.pieces(&nodes, &plan.choices)).into();
-        plan.steps = todo(partition.pieces(&partition.nodes(), &plan.choices)).into();
-        Ok(now)
+        // What is cut as before keeps its code.
+        let mut known = segments(&plan.steps);
+        let now = todo(partition.pieces(&nodes, &plan.choices), &known);
+        known.extend(segments(&now));
+        plan.steps = todo(partition.pieces(&partition.nodes(), &plan.choices), &known).into();
+        Ok(now.into())
     }
 
     /// The value that an operand has; `handle` asks for the variable itself.
@@ -226,11 +230,7 @@ impl Staged {
     /// Runs one node.
     fn single(&self, id: NodeId, env: &Env, run: Run) -> Result<Vec<Value>> {
         let node = self.graph.node(id);
-        // Raised control flow hands references on to its bodies; what it chooses by is read.
-        let first = usize::from(!node.op.ends_with("While"));
-        let raised = node.attrs.contains_key("_raised");
-        let by_reference =
-            |k: usize| raised && k >= first || node.def.as_ref().is_some_and(|d| d.input_arg.get(k).is_some_and(|a| a.is_ref));
+        let by_reference = by_reference(node);
         let operands = node.inputs.iter().enumerate().map(|(k, &v)| self.operand(v, by_reference(k), env));
         let inputs = operands.collect::<Result<Vec<Value>>>()?;
         if partition::calls(&node.op) {
@@ -265,12 +265,19 @@ impl Staged {
     }
 }
 
-fn todo(pieces: Vec<Piece>) -> Vec<Todo> {
+fn todo(pieces: Vec<Piece>, known: &[Arc<Segment>]) -> Vec<Todo> {
     let step = |p| match p {
-        Piece::Segment(cut) => Todo::Segment(Arc::new(Segment::new(cut))),
+        Piece::Segment(cut) => {
+            let same = known.iter().find(|s| s.is_of(&cut));
+            Todo::Segment(same.cloned().unwrap_or_else(|| Arc::new(Segment::new(cut))))
+        }
         Piece::Single(id) => Todo::Single(id),
     };
     pieces.into_iter().map(step).collect()
+}
+
+fn segments(steps: &[Todo]) -> Vec<Arc<Segment>> {
+    steps.iter().filter_map(|t| if let Todo::Segment(s) = t { Some(s.clone()) } else { None }).collect()
 }
 
 /// Reports every op, in the graph and in the functions it calls, that neither compiles nor runs alone.
@@ -310,6 +317,14 @@ fn unsupported(shared: &Shared, graph: &RawGraph) -> Result<()> {
     }
     let error = LegaliseError::Unsupported(found.into_values().collect());
     Err(Error::Graph { file: shared.file().to_path_buf(), error })
+}
+
+/// Which operands of a node are handed on as references where they are variables.
+fn by_reference(node: &Node) -> impl Fn(usize) -> bool {
+    // Raised control flow hands references on to its bodies; what it chooses by is read.
+    let first = usize::from(!node.op.ends_with("While"));
+    let raised = node.attrs.contains_key("_raised");
+    move |k| raised && k >= first || node.def.as_ref().is_some_and(|d| d.input_arg.get(k).is_some_and(|a| a.is_ref))
 }
 
 /// An error of a node, from the executor itself.

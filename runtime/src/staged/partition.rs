@@ -51,7 +51,12 @@ pub fn forwards(op: &str) -> bool {
 
 /// The host function of a node.
 pub fn host_function(node: &Node) -> Option<graphc_host::HostFn> {
-    graphc_host::function(&node.op, of_type(node, DataType::String))
+    graphc_host::function(&node.op, of_strings(node))
+}
+
+/// Whether strings go through a node.
+pub fn of_strings(node: &Node) -> bool {
+    of_type(node, DataType::String)
 }
 
 /// Whether a node can run by itself.
@@ -98,7 +103,7 @@ impl<'m> Compilable<'m> {
 
 /// Whether strings go through a node; the message of an `Assert` does not count.
 fn holds_strings(node: &Node) -> bool {
-    node.op != "Assert" && of_type(node, DataType::String)
+    node.op != "Assert" && of_strings(node)
 }
 
 /// Whether an element type stands in a node's attributes.

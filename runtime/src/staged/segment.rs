@@ -1,6 +1,6 @@
 //! Parts of a graph that are compiled.
 
-use super::{Choices, Engine, Env, Run, Staged, locked, partition};
+use super::{Choices, Engine, Env, Run, Staged, failed, locked, partition};
 use crate::callable::Callable;
 use crate::error::{Error, Result};
 use crate::program::RunOptions;
@@ -8,7 +8,7 @@ use crate::specialise::{Source, Spec};
 use crate::view::View;
 use graphc_frontend::legalise::LegaliseError;
 use graphc_frontend::{Cut, DataType, NodeId, RawGraph, Value as Port, variables};
-use graphc_host::{Resource, Value};
+use graphc_host::{HostError, Resource, StringHandles, Value};
 use graphc_ir::Tensor;
 use std::sync::{Arc, Mutex};
 
@@ -18,14 +18,15 @@ pub struct Segment {
     units: Mutex<Vec<Arc<Unit>>>,
 }
 
-struct Unit {
+/// The code of a part.
+pub struct Unit {
     /// The variable of each value given that is a handle.
-    bound: Vec<(Port, Arc<str>)>,
+    pub bound: Vec<(Port, Arc<str>)>,
     given: Vec<Port>,
-    callable: Callable,
-    strings: Vec<Box<[u8]>>,
+    pub callable: Callable,
+    pub strings: Vec<Box<[u8]>>,
     /// Which outputs are handles to strings.
-    of_strings: Vec<bool>,
+    pub of_strings: Vec<bool>,
 }
 
 impl Segment {
@@ -39,11 +40,12 @@ impl Segment {
     /// If the part cannot be compiled ([`refused`]), or a node fails.
     pub fn run(&self, of: &Staged, env: &mut Env, run: Run) -> Result<()> {
         let unit = self.unit(of, env)?;
-        let mut strings = Strings { known: &unit.strings, more: Vec::new() };
+        let mut strings = StringHandles::new(&unit.strings);
+        let own = |e: HostError| failed("", e.status, e.message);
         let mut feeds: Vec<Tensor> = Vec::with_capacity(unit.given.len());
         for v in &unit.given {
             match of.operand(*v, false, env) {
-                Ok(Value::Tensor(t)) => feeds.push(strings.handles(&t)?),
+                Ok(Value::Tensor(t)) => feeds.push(strings.numbers(&t).map_err(own)?),
                 Err(e) => return Err(e),
                 _ => return Err(Error::Unsupported(format!("{} is no tensor where code needs one", of.graph.value_name(*v)))),
             }
@@ -56,9 +58,28 @@ impl Segment {
             }
         };
         for ((v, t), &of_strings) in self.cut.wanted.iter().zip(outputs).zip(&unit.of_strings) {
-            env.insert(*v, Value::Tensor(if of_strings { strings.strings(&t)? } else { t }));
+            env.insert(*v, Value::Tensor(if of_strings { strings.strings(&t).map_err(own)? } else { t }));
         }
         Ok(())
+    }
+
+    /// Whether it is cut so.
+    pub fn is_of(&self, cut: &Cut) -> bool {
+        let own = &self.cut;
+        own.nodes == cut.nodes && own.given == cut.given && own.wanted == cut.wanted && own.targets == cut.targets
+    }
+
+    /// The code so far.
+    pub fn units(&self) -> Vec<Arc<Unit>> {
+        locked(&self.units).clone()
+    }
+
+    /// Compiles the part for operands of which none is a handle to a variable.
+    ///
+    /// # Errors
+    /// If it cannot be compiled.
+    pub fn compile_ahead(&self, of: &Staged) -> Result<()> {
+        self.unit(of, &Env::new()).map(drop)
     }
 
     fn unit(&self, of: &Staged, env: &Env) -> Result<Arc<Unit>> {
@@ -94,41 +115,6 @@ impl Segment {
         let callable = Callable::compiled(of.shared.clone(), Source { graph: part.graph, spec })?;
         let strings = part.strings.iter().map(|s| s.to_vec().into_boxed_slice()).collect();
         Ok(Unit { bound, given: cut.given, callable, strings, of_strings })
-    }
-}
-
-/// The strings that handles stand for: those of a part's constants, then those that a run brought.
-struct Strings<'u> {
-    known: &'u [Box<[u8]>],
-    more: Vec<Box<[u8]>>,
-}
-
-impl Strings<'_> {
-    /// The tensor; of strings, their handles.
-    fn handles(&mut self, t: &Tensor) -> Result<Tensor> {
-        let Some(strings) = t.strings() else { return Ok(t.clone()) };
-        let mut handles = Vec::with_capacity(strings.len());
-        for s in strings {
-            if s.is_empty() {
-                handles.push(0i64);
-            } else {
-                handles.push((self.known.len() + self.more.len()) as i64);
-                self.more.push(s.clone());
-            }
-        }
-        Tensor::from_slice(t.shape(), &handles).ok_or(Error::Memory)
-    }
-
-    /// The strings of handles.
-    fn strings(&self, t: &Tensor) -> Result<Tensor> {
-        let handles = t.to_ints().unwrap_or_default();
-        let string = |&h: &i64| {
-            let h = usize::try_from(h).ok()?;
-            self.known.get(h).or_else(|| self.more.get(h.checked_sub(self.known.len())?)).cloned()
-        };
-        let strings: Option<Vec<Box<[u8]>>> = handles.iter().map(string).collect();
-        let strings = strings.and_then(|s| Tensor::from_strings(t.shape(), s));
-        strings.ok_or_else(|| Error::Compile("a string handle stands for nothing".into()))
     }
 }
 

@@ -127,7 +127,7 @@ fn run_step(session: &Session, step: &Step, backend: Backend) -> Result<Vec<Tens
     match backend {
         Backend::Jit => callable.run_tensors(&feeds),
         Backend::Interp => callable.interpret(&feeds),
-        Backend::Object => graphc::linked::run(&callable, &feeds),
+        Backend::Object => graphc::linked::run(session, &callable, &feeds),
     }
 }
 

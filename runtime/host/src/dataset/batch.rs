@@ -8,7 +8,7 @@ use crate::limits;
 use crate::value::Value;
 use crate::{Result, Table, shapes, values};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("BatchDataset", batch),
     ("BatchDatasetV2", batch_v2),
     ("ParallelBatchDataset", parallel_batch),

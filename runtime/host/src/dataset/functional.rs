@@ -8,7 +8,7 @@ use crate::value::Value;
 use crate::{Result, Table};
 use std::sync::Arc;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("MapDataset", map),
     ("ParallelMapDataset", parallel_map),
     ("ParallelMapDatasetV2", parallel_map),

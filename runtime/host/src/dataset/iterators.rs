@@ -11,7 +11,7 @@ use crate::{Result, Table, shapes};
 use graphc_ir::{Elem, Tensor};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("Iterator", shared),
     ("IteratorV2", shared),
     ("AnonymousIterator", anonymous),

@@ -15,7 +15,7 @@ use crate::value::Value;
 use crate::{Result, Table};
 use std::sync::Arc;
 
-pub(crate) static TABLES: &[Table] =
+pub(crate) const TABLES: &[Table] =
     &[sources::TABLE, transforms::TABLE, functional::TABLE, batch::TABLE, shuffle::TABLE, records::TABLE, iterators::TABLE];
 
 /// One element: a value for each component.

@@ -9,7 +9,7 @@ use crate::{Result, Table};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("ShuffleDataset", shuffle),
     ("ShuffleDatasetV2", shuffle_v2),
     ("ShuffleDatasetV3", shuffle_v3),

@@ -6,7 +6,7 @@ use crate::error::invalid;
 use crate::{Result, Table, values};
 use graphc_ir::Elem;
 
-pub(crate) static TABLE: Table = &[("TensorDataset", whole), ("TensorSliceDataset", slices), ("RangeDataset", range)];
+pub(crate) const TABLE: Table = &[("TensorDataset", whole), ("TensorSliceDataset", slices), ("RangeDataset", range)];
 
 fn whole(call: &Call) -> Result {
     let element = call.inputs.to_vec();

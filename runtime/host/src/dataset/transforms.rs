@@ -8,7 +8,7 @@ use crate::{Result, Table, values};
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("RepeatDataset", repeat),
     ("TakeDataset", take),
     ("SkipDataset", skip),

@@ -10,9 +10,11 @@ mod slice;
 mod slices_v1;
 mod sstable;
 
+pub(crate) use ops::file_error;
+
 use crate::Table;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("ReadFile", ops::read_file),
     ("ImmutableConst", ops::immutable_const),
     ("WriteFile", ops::write_file),

@@ -42,8 +42,8 @@ pub fn scalar<'a>(call: &'a Call, k: usize, what: &str) -> Result<&'a [u8]> {
 
 /// `ReadFile`.
 pub fn read_file(call: &Call) -> Result {
-    let path = call.readable(scalar(call, 0, "the filename")?)?;
-    Ok(vec![strings_of(&[], vec![read(&path)?.into()])?.into()])
+    let bytes = call.contents(scalar(call, 0, "the filename")?)?;
+    Ok(vec![strings_of(&[], vec![bytes.into()])?.into()])
 }
 
 /// `ImmutableConst`: a tensor whose elements are the first bytes of a file.
@@ -51,14 +51,15 @@ pub fn immutable_const(call: &Call) -> Result {
     let elem = call.attrs.elem("dtype")?;
     let shape: Option<Vec<usize>> = call.attrs.shape("shape")?.and_then(|s| s.into_iter().collect());
     let shape = shape.ok_or_else(|| invalid("the shape of a constant must be known"))?;
-    let path = call.readable(&call.attrs.bytes("memory_region_name")?)?;
+    let path = call.attrs.bytes("memory_region_name")?;
     if elem == Elem::Str {
         return Err(unimplemented("a file of strings is no constant"));
     }
     let size = count_of(elem, &shape)? * elem.size();
-    let mut bytes = read(&path)?;
+    let mut bytes = call.contents(&path)?.into_owned();
     if bytes.len() < size {
-        return Err(internal(format!("{} has {} bytes, fewer than the {size} of the constant", path.display(), bytes.len())));
+        let path = String::from_utf8_lossy(&path);
+        return Err(internal(format!("{path} has {} bytes, fewer than the {size} of the constant", bytes.len())));
     }
     bytes.truncate(size);
     let t = Tensor::from_bytes(elem, shape, bytes).ok_or_else(|| invalid(format!("elements of type {elem} have no bytes")))?;

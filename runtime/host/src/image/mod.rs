@@ -14,7 +14,7 @@ mod suppress;
 use crate::dense::reals;
 use crate::{Call, HostError, Table, invalid};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("DecodeJpeg", files::decode),
     ("DecodePng", files::decode),
     ("DecodeBmp", files::decode_bmp),

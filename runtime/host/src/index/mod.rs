@@ -8,7 +8,7 @@ mod unique;
 
 use crate::Table;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("Where", ranges::where_),
     ("Range", ranges::range),
     ("BroadcastArgs", ranges::broadcast_args),

@@ -10,7 +10,7 @@ use graphc_ir::{Elem, Tensor};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("TensorArrayV3", make),
     ("TensorArrayGradV3", grad),
     ("TensorArrayGradWithShape", grad_with_shape),

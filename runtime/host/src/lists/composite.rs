@@ -6,7 +6,7 @@ use crate::value::Value;
 use crate::xla::wire::varint;
 use crate::{Result, Table};
 
-pub(crate) static TABLE: Table =
+pub(crate) const TABLE: Table =
     &[("CompositeTensorVariantFromComponents", from_components), ("CompositeTensorVariantToComponents", to_components)];
 
 /// The tensors of a composite, and which class of type describes it.

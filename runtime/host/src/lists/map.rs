@@ -10,7 +10,7 @@ use rpds::RedBlackTreeMapSync;
 use std::any::Any;
 use std::sync::Arc;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("EmptyTensorMap", empty),
     ("TensorMapSize", size),
     ("TensorMapInsert", insert),

@@ -5,7 +5,7 @@ mod composite;
 mod list;
 mod list_ops;
 mod map;
-mod movement;
+pub(crate) mod movement;
 mod numbers;
 mod optional;
 mod slicing;
@@ -20,5 +20,5 @@ pub(crate) use optional::{OPTIONAL, Optional};
 
 use crate::Table;
 
-pub(crate) static TABLES: &[Table] =
+pub(crate) const TABLES: &[Table] =
     &[list_ops::TABLE, map::TABLE, optional::TABLE, composite::TABLE, arrays::TABLE, stacks::TABLE, movement::TABLE];

@@ -11,7 +11,7 @@ use crate::variants::{add_values, conj, zeros_of};
 use crate::{Result, Table};
 use graphc_ir::{Elem, Tensor};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("Identity", identity),
     ("IdentityN", identity),
     ("StopGradient", identity),
@@ -274,7 +274,7 @@ fn split(call: &Call) -> Result {
     Ok(out)
 }
 
-fn gather(call: &Call) -> Result {
+pub(crate) fn gather(call: &Call) -> Result {
     let (v, indices) = (call.input(0)?, call.tensor(1)?);
     let rank = v.shape().len();
     let at = if call.op == "GatherV2" { call.int(2)? } else { 0 };
@@ -308,7 +308,7 @@ fn gather(call: &Call) -> Result {
     Ok(vec![take(v, shape, &order)?])
 }
 
-fn gather_nd(call: &Call) -> Result {
+pub(crate) fn gather_nd(call: &Call) -> Result {
     let (v, indices) = (call.input(0)?, call.tensor(1)?);
     let (&depth, outer) = indices.shape().split_last().ok_or_else(|| invalid("indices must be at least a vector"))?;
     let Some((looked, inner)) = v.shape().split_at_checked(depth) else {

@@ -8,7 +8,7 @@ use crate::{Result, Table, shapes, values};
 use std::any::Any;
 use std::sync::Arc;
 
-pub(crate) static TABLE: Table =
+pub(crate) const TABLE: Table =
     &[("OptionalFromValue", from_value), ("OptionalNone", none), ("OptionalHasValue", has_value), ("OptionalGetValue", get_value)];
 
 /// Values that may be absent.

@@ -7,7 +7,7 @@ use crate::{Result, Table};
 use graphc_ir::Elem;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("StackV2", stack),
     ("StackPushV2", push),
     ("StackPopV2", pop),

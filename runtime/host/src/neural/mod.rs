@@ -12,7 +12,7 @@ mod window;
 
 use crate::Table;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("FractionalMaxPool", fractional::max_pool),
     ("FractionalAvgPool", fractional::avg_pool),
     ("FractionalMaxPoolGrad", fractional::max_pool_grad),

@@ -12,7 +12,7 @@ mod tensor;
 
 use crate::Table;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("DecodeRaw", raw::decode_raw),
     ("DecodePaddedRaw", raw::decode_padded_raw),
     ("DecodeCompressed", compressed::decode_compressed),

@@ -15,7 +15,7 @@ mod uniform_tests;
 
 use crate::Table;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("FakeQuantWithMinMaxArgs", fake::args),
     ("FakeQuantWithMinMaxArgsGradient", fake::args_gradient),
     ("FakeQuantWithMinMaxVars", fake::vars),

@@ -7,7 +7,7 @@ use crate::value::Value;
 use crate::{Result, Table, values};
 use std::sync::Arc;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("ConditionalAccumulator", make::<Dense>),
     ("ResourceConditionalAccumulator", make::<Dense>),
     ("SparseConditionalAccumulator", make::<Sparse>),

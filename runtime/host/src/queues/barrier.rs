@@ -9,7 +9,7 @@ use graphc_ir::Elem;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("Barrier", make),
     ("BarrierInsertMany", insert_many),
     ("BarrierTakeMany", take_many),

@@ -8,7 +8,7 @@ use crate::{Result, Table};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) static TABLE: Table = &[("MutexV2", make), ("MutexLock", lock), ("ConsumeMutexLock", consume)];
+pub(crate) const TABLE: Table = &[("MutexV2", make), ("MutexLock", lock), ("ConsumeMutexLock", consume)];
 
 /// True while somebody holds it.
 struct Lock(Monitor<bool>);

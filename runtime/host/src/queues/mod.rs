@@ -15,7 +15,7 @@ use crate::{Result, Table};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) static TABLES: &[Table] = &[queue_ops::TABLE, barrier::TABLE, stage::TABLE, accumulator_ops::TABLE, lock::TABLE];
+pub(crate) const TABLES: &[Table] = &[queue_ops::TABLE, barrier::TABLE, stage::TABLE, accumulator_ops::TABLE, lock::TABLE];
 
 /// State that a run may have to wait for.
 struct Monitor<T> {

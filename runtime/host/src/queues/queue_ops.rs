@@ -9,7 +9,7 @@ use crate::{Result, Table, shapes, values};
 use graphc_ir::Elem;
 use std::sync::Arc;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("FIFOQueueV2", fifo),
     ("FIFOQueue", fifo),
     ("PaddingFIFOQueueV2", padding),

@@ -9,7 +9,7 @@ use graphc_ir::{Tensor, TfStatus};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("Stage", stage),
     ("Unstage", unstage),
     ("StagePeek", stage_peek),

@@ -12,7 +12,7 @@ use crate::error::HostError;
 
 pub use rows::{bools, filled_values};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("RaggedRange", rows::range),
     ("RaggedGather", rows::gather),
     ("RaggedFillEmptyRows", rows::fill_empty_rows),

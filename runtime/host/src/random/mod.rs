@@ -23,7 +23,7 @@ pub(crate) use distribution::Float;
 pub(crate) use stateful::reserve;
 pub(crate) use stateless::seeded;
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("RandomUniform", stateful::uniform),
     ("RandomStandardNormal", stateful::standard_normal),
     ("TruncatedNormal", stateful::truncated_normal),

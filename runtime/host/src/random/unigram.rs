@@ -1,7 +1,7 @@
 //! Draws from weighted classes.
 
 use super::philox::Singles;
-use crate::{Call, HostError, invalid, not_found};
+use crate::{Call, HostError, invalid};
 use std::collections::HashMap;
 
 /// Weights of one each, and one more for each time that a class was learned. They are the leaves of a tree of sums, of which only what
@@ -142,8 +142,8 @@ fn pairs(weights: &[f32]) -> Vec<(f32, usize)> {
 
 /// The last field of each line of a file of comma-separated values.
 fn read(call: &Call, file: &[u8]) -> Result<Vec<f32>, HostError> {
-    let path = call.readable(file)?;
-    let text = std::fs::read_to_string(&path).map_err(|e| not_found(format!("{}: {e}", path.display())))?;
+    let text = call.contents(file)?;
+    let text = std::str::from_utf8(&text).map_err(|_| invalid("the file of weights is not UTF-8"))?;
     let weight = |line: &str| line.rsplit(',').next().and_then(|w| w.trim().parse().ok());
     text.lines().map(|l| weight(l).ok_or_else(|| invalid(format!("the line {l:?} does not end with a weight")))).collect()
 }

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 
 pub use fill::{FilledRows, fill_empty_rows_grad, fill_rows};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("SparseReorder", layout::reorder),
     ("SparseReshape", layout::reshape),
     ("SparseSlice", layout::slice),

@@ -22,7 +22,7 @@ use crate::error::{HostError, invalid, unimplemented};
 use crate::{Result, Table};
 use graphc_ir::{Scalar, Tensor};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("StringJoin", join::string_join),
     ("ReduceJoin", join::reduce_join),
     ("UnsortedSegmentJoin", join::unsorted_segment_join),
@@ -57,7 +57,7 @@ pub(crate) static TABLE: Table = &[
 ];
 
 /// Ops on numbers that take strings too: these functions are for nodes of strings alone.
-pub(crate) static OF_STRINGS: Table = &[
+pub(crate) const OF_STRINGS: Table = &[
     ("Add", join::add),
     ("Equal", compare::equal),
     ("NotEqual", compare::not_equal),

@@ -19,7 +19,7 @@ use graphc_ir::Elem;
 use std::sync::Arc;
 use table::{Contents, LookupTable};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("HashTable", hash_table),
     ("HashTableV2", hash_table),
     ("AnonymousHashTable", hash_table),

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::call::{Call, strings_of, tensor_of};
-use crate::error::{HostError, invalid, not_found, out_of_range};
+use crate::error::{HostError, invalid, out_of_range};
 use crate::strings::number::{parse_float, parse_int};
 use graphc_ir::{Elem, Scalar, Tensor};
 
@@ -52,15 +52,13 @@ pub fn read(call: &Call, key: Elem, value: Elem) -> Result<(Tensor, Tensor)> {
     }
     keys.check(key, "key")?;
     values.check(value, "value")?;
-    let path = call.readable(name)?;
-    let text = std::fs::read(&path).map_err(|e| not_found(format!("{}; {e}", path.display())))?;
-    let text: Vec<u8> = text.into_iter().filter(|&b| b != b'\r').collect();
-    let lines = lines(&text, size, &path.display().to_string())?;
+    let path = String::from_utf8_lossy(name);
+    let text: Vec<u8> = call.contents(name)?.iter().copied().filter(|&b| b != b'\r').collect();
+    let lines = lines(&text, size, &path)?;
     let columns = [keys, values].iter().map(|p| if let Part::Column(k) = p { k + 1 } else { 0 }).max().unwrap_or(0);
     for (n, line) in lines.iter().enumerate() {
         let found = line.split(|&b| b == delimiter).count();
         if columns > found {
-            let path = path.display();
             return Err(invalid(format!("invalid number of columns in {path} line {n}: expected at least {columns} got {found}")));
         }
     }

@@ -5,7 +5,7 @@ use crate::error::invalid;
 use crate::value::Value;
 use crate::{Result, Table};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("XlaClusterOutput", identity),
     ("XlaOptimizationBarrier", identity),
     ("XlaSpmdFullToShardShape", identity),

@@ -8,7 +8,7 @@ use crate::limits;
 use crate::{Result, Table, values};
 use graphc_ir::{Elem, Tensor};
 
-pub(crate) static TABLE: Table = &[("XlaDot", dot), ("XlaDotV2", dot)];
+pub(crate) const TABLE: Table = &[("XlaDot", dot), ("XlaDotV2", dot)];
 
 /// An operand as a batch of matrices, its dimensions in that order.
 struct Side {

@@ -7,7 +7,7 @@ use crate::limits;
 use crate::value::Value;
 use crate::{Result, Table, shapes, values};
 
-pub(crate) static TABLE: Table = &[("XlaGather", gather), ("XlaScatter", scatter)];
+pub(crate) const TABLE: Table = &[("XlaGather", gather), ("XlaScatter", scatter)];
 
 /// How windows and indices lie in the operands.
 struct Layout {

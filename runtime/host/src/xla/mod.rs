@@ -11,5 +11,5 @@ pub(crate) mod wire;
 
 use crate::Table;
 
-pub(crate) static TABLES: &[Table] =
+pub(crate) const TABLES: &[Table] =
     &[control::TABLE, dot::TABLE, gather::TABLE, parts::TABLE, reduce::TABLE, slice::TABLE, sort::TABLE];

@@ -6,7 +6,7 @@ use crate::limits;
 use crate::value::{Resource, Value};
 use crate::{Result, Table, shapes, values};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("XlaSplitND", split),
     ("XlaConcatND", concat),
     ("ReadVariableXlaSplitND", read_split),

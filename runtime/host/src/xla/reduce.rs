@@ -7,7 +7,7 @@ use crate::limits;
 use crate::value::Value;
 use crate::{Result, Table, values};
 
-pub(crate) static TABLE: Table = &[
+pub(crate) const TABLE: Table = &[
     ("XlaReduce", reduce),
     ("XlaVariadicReduce", variadic_reduce),
     ("XlaVariadicReduceV2", variadic_reduce),

@@ -6,7 +6,7 @@ use crate::limits;
 use crate::value::Value;
 use crate::{Result, Table, values};
 
-pub(crate) static TABLE: Table =
+pub(crate) const TABLE: Table =
     &[("XlaDynamicSlice", slice), ("XlaDynamicUpdateSlice", update), ("XlaPad", pad), ("XlaBroadcastHelper", broadcast_helper)];
 
 fn vector(call: &Call, k: usize, n: usize, what: &str) -> Result<Vec<i64>> {

@@ -10,7 +10,7 @@ use crate::{Result, Table, values};
 use graphc_ir::Tensor;
 use std::cmp::Ordering;
 
-pub(crate) static TABLE: Table = &[("XlaSort", sort), ("XlaKeyValueSort", key_value_sort), ("XlaVariadicSort", variadic_sort)];
+pub(crate) const TABLE: Table = &[("XlaSort", sort), ("XlaKeyValueSort", key_value_sort), ("XlaVariadicSort", variadic_sort)];
 
 /// An order of all values of a type: a NaN is greater than every number, or less if it is negative.
 trait Total: Copy {
