@@ -40,8 +40,11 @@ impl Linked {
         let code = unsafe { Loaded::load(&object.write().map_err(failed)?, graphc_stages::symbols()) }.map_err(failed)?;
         // SAFETY: the symbol is the model's table, and `code` outlives the instance.
         let model = unsafe { Model::new(code.symbol(&symbol(NAME)).map_err(failed)?.cast())? };
+        let files = session.writable();
+        let files: Vec<&str> = files.iter().filter_map(|f| f.to_str()).collect();
+        let options = Options { compute: Compute::Threads(1), weights: None, files: &files };
         // SAFETY: there is no pool and no file of weights.
-        let instance = unsafe { Instance::new(model, Options { compute: Compute::Threads(1), weights: None })? };
+        let instance = unsafe { Instance::new(model, options)? };
         Ok(Linked { instance, _code: code })
     }
 

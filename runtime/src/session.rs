@@ -9,7 +9,7 @@ use crate::shared::Shared;
 use crate::view::View;
 use graphc_cpu::CpuTarget;
 use graphc_frontend::{Feed, Fetch, Limits, Model, Request};
-use graphc_host::Grant;
+use graphc_host::{Access, Grant};
 use graphc_ir::Tensor;
 use graphc_passes::precision::Precision;
 use graphc_passes::target::Target;
@@ -98,6 +98,20 @@ impl Session {
     /// A session over a model that is loaded already.
     pub fn of(model: Model, threads: usize) -> Session {
         Session { shared: Arc::new(Shared::of(model, &SessionOptions { threads, ..SessionOptions::default() })), cache: None }
+    }
+
+    /// Whether runs of the model may change variables.
+    ///
+    /// # Errors
+    /// As [`Session::model`].
+    pub fn has_variables(&self) -> Result<bool> {
+        Ok(!self.shared.state_variables()?.is_empty() || !self.model()?.assigned_variables(self.model()?.graph())?.is_empty())
+    }
+
+    /// Folders in which ops of the graph may read and write files.
+    pub fn writable(&self) -> Vec<PathBuf> {
+        let grants = self.shared.host.grants.iter();
+        grants.filter(|g| g.access == Access::Write).map(|g| g.folder.clone()).collect()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -13,6 +13,7 @@ use graphc_ir::Tensor;
 use graphc_passes::precision::Precision;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub struct Shared {
@@ -29,6 +30,8 @@ pub struct Shared {
     pub initialised: Mutex<bool>,
     /// Tables, queues and all else that host functions keep.
     pub host: Host,
+    /// How often a graph that runs in stages was cut anew.
+    pub cuts: AtomicUsize,
     /// A node that stands for each variable that graphs run in stages refer to.
     pub variable_nodes: Mutex<HashMap<String, Node>>,
 }
@@ -63,6 +66,7 @@ impl Shared {
             state: OnceLock::new(),
             initialised: Mutex::new(false),
             host: Host { grants, ..Host::default() },
+            cuts: AtomicUsize::new(0),
             variable_nodes: Mutex::default(),
         }
     }

@@ -28,6 +28,8 @@ pub struct Builder {
     source: ModelSource,
     /// Of functions that run in stages.
     scripter: Scripter,
+    /// Whether runs of the model change variables.
+    stateful: bool,
 }
 
 impl Builder {
@@ -39,7 +41,7 @@ impl Builder {
     pub fn of(session: &Session, name: &str) -> Result<Builder, Error> {
         let (functions, variables, stages) = Default::default();
         let source = ModelSource { name: name.to_owned(), functions, initialise: None, variables, stages };
-        let mut builder = Builder { source, scripter: Scripter::new(session)? };
+        let mut builder = Builder { source, scripter: Scripter::new(session)?, stateful: session.has_variables()? };
         if let Some(op) = session.model()?.init_op() {
             let ahead = session.callable(&[], &[], &[op.to_owned()]).and_then(|c| c.ahead(None));
             match ahead {
@@ -78,6 +80,10 @@ impl Builder {
         };
         let function = match whole(callable) {
             Ok(ahead) => {
+                // Functions that come after may need what this one leaves behind.
+                if self.stateful {
+                    examples.iter().for_each(|feeds| drop(self.scripter.rehearse(callable, feeds)));
+                }
                 let outputs = outputs(&ahead)?;
                 code(&mut self.source.variables, name, callable.inputs(), outputs, ahead)?
             }
@@ -93,19 +99,15 @@ impl Builder {
         Ok(())
     }
 
-    /// The body of a function in the script, if it runs in stages.
+    /// The body of a function in the script, if it runs in stages. An example that fails shows its parts all the same.
     fn stages(&mut self, callable: &Callable, examples: &[Vec<View>]) -> Result<Option<usize>, Error> {
-        /// A first run finds out where the graph is cut, a second one runs what was cut anew.
-        const RUNS: usize = 2;
-        for feeds in examples.iter().cycle().take(examples.len() * RUNS) {
-            callable.run(feeds)?;
-        }
-        self.scripter.function(callable)
+        let failed = examples.iter().filter_map(|feeds| self.scripter.rehearse(callable, feeds).err()).next();
+        self.scripter.function(callable).map_err(|e| failed.unwrap_or(e))
     }
 
     /// All that goes into the object, the script and its parts too.
     fn finish(self) -> Result<ModelSource, Error> {
-        let Builder { mut source, scripter } = self;
+        let Builder { mut source, scripter, .. } = self;
         let (script, parts) = scripter.finish()?;
         for part in parts {
             let outputs = outputs(&part.variants)?;

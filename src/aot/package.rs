@@ -142,7 +142,7 @@ impl Package {
     pub fn instance(&self, threads: usize) -> Result<Instance, Error> {
         let weights = Some(self.weights).filter(|w| !w.is_empty());
         // SAFETY: the weights stay mapped.
-        let instance = unsafe { Instance::new(self.model, Options { compute: Compute::Threads(threads), weights }) };
+        let instance = unsafe { Instance::new(self.model, Options { compute: Compute::Threads(threads), weights, files: &[] }) };
         instance.map_err(Error::from)
     }
 }

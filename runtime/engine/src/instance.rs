@@ -27,6 +27,8 @@ pub struct Options<'a> {
     pub compute: Compute,
     /// The content of the file of weights, for a model that has one; it must outlive the instance.
     pub weights: Option<&'a [u8]>,
+    /// Folders in which ops of functions in stages may read and write files.
+    pub files: &'a [&'a str],
 }
 
 /// A model with state of its own. Any number of threads may run its calls.

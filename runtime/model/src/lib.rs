@@ -163,7 +163,7 @@ impl<'w> Instance<'w> {
         let instance = unsafe {
             let model = graphc_engine::Model::new(table)?;
             let compute = graphc_engine::Compute::Threads(options.threads);
-            graphc_engine::Instance::new(model, graphc_engine::Options { compute, weights: options.weights })?
+            graphc_engine::Instance::new(model, graphc_engine::Options { compute, weights: options.weights, files: &[] })?
         };
         Ok(Instance { instance, weights: PhantomData })
     }

@@ -21,7 +21,7 @@ use partition::{Partition, Piece};
 use segment::Segment;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the compiler has refused so far.
@@ -182,6 +182,7 @@ impl Staged {
         if !segment::blame(&why, &self.graph, &first.cut, &mut plan.choices) {
             return Err(why);
         }
+        self.shared.cuts.fetch_add(1, Ordering::Relaxed);
         let partition = Partition::new(self.shared.model()?, &self.graph, &plan.choices);
         let nodes: Vec<NodeId> = left
             .iter()

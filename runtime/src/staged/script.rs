@@ -6,12 +6,14 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::specialise::{self, Ahead};
+use crate::view::View;
 use graphc_frontend::{DataType, NodeId, Request, Value as Edge, variables};
 use graphc_host::{Attr, Attrs, Function, StoredTensor, Value};
 use graphc_ir::Tensor;
 use graphc_stages::{Body, Given, Script, Source, Step, Unit};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A compiled part that a script calls.
 pub struct Part {
@@ -36,6 +38,9 @@ pub struct Scripter {
 
 /// How often a graph is cut anew before it is given up.
 const MOST_CUTS: usize = 1000;
+
+/// Runs of one example.
+const MOST_REHEARSALS: usize = 4;
 
 impl Scripter {
     /// A script for functions of a session, which begins with what the model does before anything else, where that runs in stages.
@@ -75,6 +80,22 @@ impl Scripter {
             Some(Step::Missing { why }) => Err(Error::Unsupported(why.clone())),
             _ => Ok(Some(body)),
         }
+    }
+
+    /// Runs a function that runs in stages until a run cuts nothing anew, so that every part that these feeds lead to is compiled for
+    /// them.
+    ///
+    /// # Errors
+    /// The first one of a run.
+    pub fn rehearse(&self, callable: &Callable, feeds: &[View]) -> Result<()> {
+        for _ in 0..MOST_REHEARSALS {
+            let before = self.shared.cuts.load(Ordering::Relaxed);
+            callable.run(feeds)?;
+            if self.shared.cuts.load(Ordering::Relaxed) == before {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The script, and the parts that it calls.

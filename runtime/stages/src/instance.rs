@@ -4,7 +4,7 @@ use crate::families::Functions;
 use crate::run::{Run, failed};
 use crate::script::Script;
 use graphc_engine::{self as engine, Error, ErrorKind, Model, Options};
-use graphc_host::{Host, HostError, HostFn, Value, VariableStore};
+use graphc_host::{Grant, Host, HostError, HostFn, Value, VariableStore};
 use graphc_ir::{Elem, Tensor};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,12 +41,13 @@ impl Instance {
     pub unsafe fn new(model: Model, options: Options) -> Result<Instance, Error> {
         let damaged = |e| Error::new(ErrorKind::DataLoss, format!("the script of the model: {e}"));
         let mut script = Script::read(model.script()).map_err(damaged)?;
+        let grants = options.files.iter().map(Grant::writing).collect();
         // SAFETY: by this function's contract.
         let code = Arc::new(unsafe { engine::Instance::new(model, options)? });
         // SAFETY: the object's tables refer to what this crate exports.
         let functions = unsafe { Functions::of(model.families()) };
         let idle = model.parts().map(|_| Mutex::default()).collect();
-        let host = Host { files: std::mem::take(&mut script.files), ..Host::default() };
+        let host = Host { files: std::mem::take(&mut script.files), grants, ..Host::default() };
         let instance = Instance { state: State { code, script, host, functions, loose: Mutex::default(), idle } };
         instance.initialise()?;
         Ok(instance)

@@ -5,10 +5,12 @@ use crate::case::{Case, Step, tensor};
 use crate::freedom;
 use crate::scratch::Scratch;
 use graphc::frontend::{Fetch, Model, OpenOptions, Request};
+use graphc::linked::Linked;
 use graphc::{Callable, Elem, Error, RunOptions, Session, SessionOptions, Tensor, View, frontend};
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -72,16 +74,31 @@ fn open(case: &Case, folder: &Path, files: Option<&Path>) -> Result<Session, Err
 }
 
 fn steps(case: &Case, backend: Backend, folder: &Path, files: Option<&Path>) -> Result<(), Stop> {
-    if backend != Backend::Jit && matches!(case.kind.as_str(), "session" | "trace") {
-        return Err(Stop::Unsupported("only code in memory keeps state from step to step".into()));
+    if backend == Backend::Interp && matches!(case.kind.as_str(), "session" | "trace") {
+        return Err(Stop::Unsupported("the interpreter keeps no state from step to step".into()));
     }
     let expected_error = case.steps.iter().find_map(|s| s.error.as_ref());
     let session = match open(case, folder, files) {
         Ok(s) => s,
         Err(e) => return judge_error(e, expected_error.map(|e| e.code)),
     };
-    for step in &case.steps {
-        match (run_step(&session, step, backend), &step.error) {
+    let object = match backend {
+        Backend::Object => match object(case, &session) {
+            Ok(o) => Some(o),
+            Err(e) => return judge_error(e, expected_error.map(|e| e.code)),
+        },
+        _ => None,
+    };
+    for (k, step) in case.steps.iter().enumerate() {
+        let known = object.as_ref().and_then(|o| o.functions.get(k).cloned());
+        let function = known.map_or_else(|| function(&session, step), Ok);
+        let got = function.and_then(|(callable, feeds)| match (backend, &object) {
+            (_, Some(o)) => o.linked.run(k, &callable, &feeds),
+            (Backend::Interp, _) => callable.interpret(&feeds),
+            _ if step.error.as_ref().is_some_and(|e| e.code == DEADLINE_EXCEEDED) => run_for_a_while(&callable, &feeds),
+            _ => callable.run_tensors(&feeds),
+        });
+        match (got, &step.error) {
             (Ok(got), None) => compare_all(case, step, &got)?,
             (Ok(_), Some(e)) => {
                 return Err(Stop::Failed(format!("succeeded, but TensorFlow fails with {} ({})", e.class_name, e.code)));
@@ -106,7 +123,16 @@ fn judge_error(e: Error, want: Option<i32>) -> Result<(), Stop> {
     }
 }
 
-fn run_step(session: &Session, step: &Step, backend: Backend) -> Result<Vec<Tensor>, Error> {
+type Function = (Arc<Callable>, Vec<Tensor>);
+
+/// All steps as functions of one object.
+struct Steps {
+    functions: Vec<Function>,
+    linked: Linked,
+}
+
+/// What a step runs, and its feeds.
+fn function(session: &Session, step: &Step) -> Result<Function, Error> {
     let bad = |m: String| Error::Feed { name: String::new(), message: m };
     let feed = |f: &crate::case::Feed| tensor(&f.value.clone().unwrap_or_default()).map_err(bad);
     let feeds: Vec<Tensor> = step.feeds.iter().map(feed).collect::<Result<_, _>>()?;
@@ -120,15 +146,17 @@ fn run_step(session: &Session, step: &Step, backend: Backend) -> Result<Vec<Tens
         fetches: step.fetches.iter().map(|n| Fetch { name: name(n), tensor: name(n), ..Default::default() }).collect(),
         targets: step.targets.clone(),
     };
-    let callable = session.request(&request)?;
-    if backend == Backend::Jit && step.error.as_ref().is_some_and(|e| e.code == DEADLINE_EXCEEDED) {
-        return run_for_a_while(&callable, &feeds);
+    Ok((Arc::new(session.request(&request)?), feeds))
+}
+
+/// Compiles all steps before any runs.
+fn object(case: &Case, session: &Session) -> Result<Steps, Error> {
+    if case.steps.iter().any(|s| s.error.as_ref().is_some_and(|e| e.code == DEADLINE_EXCEEDED)) {
+        return Err(Error::Unsupported("an example that waits for ever".into()));
     }
-    match backend {
-        Backend::Jit => callable.run_tensors(&feeds),
-        Backend::Interp => callable.interpret(&feeds),
-        Backend::Object => graphc::linked::run(session, &callable, &feeds),
-    }
+    let functions = case.steps.iter().map(|s| function(session, s)).collect::<Result<Vec<_>, _>>()?;
+    let examples: Vec<_> = functions.iter().map(|(callable, feeds)| (&**callable, vec![feeds.as_slice()])).collect();
+    Ok(Steps { linked: Linked::new(session, &examples)?, functions })
 }
 
 /// Runs a step that is to fail because it takes too long; how long that is the record does not say.

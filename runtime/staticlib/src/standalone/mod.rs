@@ -131,7 +131,7 @@ fn compute(model: Model, args: &Args) -> Result<String, Failure> {
         None => None,
     };
     let given = given(&args.inputs)?;
-    let options = Options { compute: Compute::Threads(args.threads), weights: weights.as_ref().map(|m| m.bytes()) };
+    let options = Options { compute: Compute::Threads(args.threads), weights: weights.as_ref().map(|m| m.bytes()), files: &[] };
     // SAFETY: the weights are mapped until this function returns.
     let instance = unsafe { Instance::new(model, options)? };
     let mut call = Call::new(&instance, function)?;
