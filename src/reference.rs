@@ -9,6 +9,7 @@ use std::fmt::Write;
 const SESSION: &[(&str, &str)] = &[
     ("GC0601", "code generation failed, or an operation has no code for its types; each is listed with its node"),
     ("GC0602", "something that graphc does not support yet"),
+    ("GC0604", "a part of a graph must know more of its inputs to be compiled ahead of time; give an example"),
     ("GC0603", "a package cannot be read or written, is damaged, or was made for another machine or version"),
     ("GC0701", "a feed is missing, unknown, or of another type or shape than the graph declares"),
     ("GC0702", "the caller's output has not the size that is written"),

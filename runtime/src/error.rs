@@ -18,6 +18,8 @@ pub enum Error {
     Graph { file: PathBuf, error: LegaliseError },
     /// What graphc does not compile yet.
     Unsupported(String),
+    /// A part of a graph must know more of its inputs to be compiled ahead of time.
+    NeedsExample(String),
     /// A pass or code generation failed.
     Compile(String),
     /// A feed is missing, unknown or of another type or shape than the graph says.
@@ -52,6 +54,7 @@ impl Error {
             Error::Graph { error, .. } => error.code(),
             Error::Compile(_) => "GC0601",
             Error::Unsupported(_) => "GC0602",
+            Error::NeedsExample(_) => "GC0604",
             Error::Feed { .. } => "GC0701",
             Error::Output { .. } => "GC0702",
             Error::Run { .. } => "GC0703",
@@ -80,7 +83,7 @@ impl Error {
             Error::Device(_) => StatusCode::FailedPrecondition,
             Error::Uninitialised { status, .. } => *status,
             Error::Memory => StatusCode::ResourceExhausted,
-            Error::Compile(_) | Error::Unsupported(_) => StatusCode::Unimplemented,
+            Error::Compile(_) | Error::Unsupported(_) | Error::NeedsExample(_) => StatusCode::Unimplemented,
             Error::Run { status, .. } => match status {
                 Status::Cancelled => StatusCode::Cancelled,
                 Status::IndexOutOfRange | Status::DivisionByZero | Status::ShapeGuard | Status::InvalidShape => {
@@ -98,7 +101,7 @@ impl Error {
             Error::Model(e) => e.code() == "GC0221",
             Error::Graph { error, .. } => error.is_unsupported(),
             Error::Interpreter(e) => e.kind == graphc_ir::interp::EvalErrorKind::Unsupported,
-            e => matches!(e, Error::Compile(_) | Error::Unsupported(_)),
+            e => matches!(e, Error::Compile(_) | Error::Unsupported(_) | Error::NeedsExample(_)),
         }
     }
 }
@@ -113,7 +116,7 @@ impl fmt::Display for Error {
         }
         match self {
             Error::Model(_) | Error::Graph { .. } => Ok(()),
-            Error::Compile(m) | Error::Device(m) => write!(f, "{m}"),
+            Error::Compile(m) | Error::Device(m) | Error::NeedsExample(m) => write!(f, "{m}"),
             Error::Unsupported(m) => write!(f, "not supported yet: {m}"),
             Error::Interpreter(e) => write!(f, "{e}"),
             Error::Ahead(e) => write!(f, "{e}"),

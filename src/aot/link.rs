@@ -9,23 +9,53 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// `libgraphc_rt.a` for a machine: `$GRAPHC_RT`; beside this program or in `lib` beside its folder, for another system in a folder of
-/// its name there; or where cargo's profile `rt` leaves it.
-pub fn runtime_archive(machine: Machine) -> Option<PathBuf> {
-    const ARCHIVE: &str = "libgraphc_rt.a";
-    if let Some(path) = std::env::var_os("GRAPHC_RT") {
-        return Some(path.into());
+/// The runtime's archives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Archive {
+    /// `libgraphc_rt.a`, for functions that are compiled as a whole.
+    Small,
+    /// `libgraphc_rt_full.a`, for functions in stages too.
+    Full,
+}
+
+impl Archive {
+    /// Its name.
+    pub fn file(self) -> &'static str {
+        match self {
+            Archive::Small => "libgraphc_rt.a",
+            Archive::Full => "libgraphc_rt_full.a",
+        }
     }
-    let exe = std::env::current_exe().ok()?;
-    let folder = exe.parent()?;
-    let triple = machine.triple();
-    let mut places: Vec<PathBuf> = [".", "../lib", "../../lib"].iter().map(|p| folder.join(p).join(triple).join(ARCHIVE)).collect();
-    // What cargo builds: this program in `release`, or a test in `release/deps`.
-    places.extend(["..", "../.."].iter().map(|p| folder.join(p).join(triple).join("rt").join(ARCHIVE)));
-    if machine.is_here() {
-        places.extend([".", "../lib", "../rt", "../../rt"].iter().map(|p| folder.join(p).join(ARCHIVE)));
+
+    /// The environment's variable with the path of another one, and the arguments of cargo that build it, with the folder it is left in.
+    fn build(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Archive::Small => ("GRAPHC_RT", "--profile rt -p graphc-rt --no-default-features", "rt"),
+            Archive::Full => ("GRAPHC_RT_FULL", "--release -p graphc-rt-full", "release"),
+        }
     }
-    places.into_iter().find(|p| p.is_file())
+
+    /// The archive for a machine: that which the environment names; where cargo leaves it; beside this program or in `lib` beside its
+    /// folder, for another system in a folder of its name there.
+    pub fn find(self, machine: Machine) -> Option<PathBuf> {
+        let (variable, _, profile) = self.build();
+        if let Some(path) = std::env::var_os(variable) {
+            return Some(path.into());
+        }
+        let exe = std::env::current_exe().ok()?;
+        let (folder, file) = (exe.parent()?, self.file());
+        // This program lies in `target/release`, a test in `target/release/deps`.
+        let cargo = ["..", "../.."].map(|p| folder.join(p));
+        let installed = [".", "../lib", "../../lib"].map(|p| folder.join(p));
+        let own = |places: [PathBuf; 3]| places.map(|p| p.join(machine.triple()).join(file));
+        let mut places: Vec<PathBuf> = cargo.iter().map(|p| p.join(machine.triple()).join(profile).join(file)).collect();
+        places.extend(own(installed.clone()));
+        if machine.is_here() {
+            places.extend(cargo.iter().map(|p| p.join(profile).join(file)));
+            places.extend(installed.map(|p| p.join(file)));
+        }
+        places.into_iter().find(|p| p.is_file())
+    }
 }
 
 fn failed(what: &str, e: impl std::fmt::Display) -> Error {
@@ -62,25 +92,23 @@ pub struct Linker {
 }
 
 /// What programs and shared libraries need of the system.
-const LIBRARIES: [&str; 2] = ["-lm", "-lpthread"];
+const LIBRARIES: [&str; 3] = ["-lm", "-lpthread", "-ldl"];
 
 impl Linker {
     /// The linker of `machine`: `$CC`, or `cc`, or for another system the compiler that Debian has for it.
     ///
     /// # Errors
     /// If there is no runtime archive for the machine, or no known compiler.
-    pub fn new(machine: Machine) -> Result<Linker, Error> {
-        let archive = runtime_archive(machine).ok_or_else(|| {
+    pub fn new(machine: Machine, archive: Archive) -> Result<Linker, Error> {
+        let path = archive.find(machine).ok_or_else(|| {
             let other = if machine.is_here() { String::new() } else { format!(" --target {}", machine.triple()) };
-            Error::Compile(format!(
-                "libgraphc_rt.a is not beside this program; build it with `cargo build --profile rt -p graphc-rt \
-                 --no-default-features{other}`, or set GRAPHC_RT"
-            ))
+            let (file, (variable, build, _)) = (archive.file(), archive.build());
+            Error::Compile(format!("{file} is not beside this program; build it with `cargo build {build}{other}`, or set {variable}"))
         })?;
         let tools = tools(machine)?;
         let cc =
             std::env::var_os("CC").unwrap_or_else(|| if tools.is_empty() { "cc".into() } else { format!("{tools}gcc").into() });
-        Ok(Linker { archive, cc, tools })
+        Ok(Linker { archive: path, cc, tools })
     }
 
     fn cc(&self) -> Command {

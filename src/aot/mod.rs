@@ -5,7 +5,7 @@ mod package;
 mod python;
 mod rust;
 
-pub use link::{Linker, archive, runtime_archive};
+pub use link::{Archive, Linker, archive};
 pub use package::Package;
 pub use python::wrapper;
 
@@ -120,6 +120,12 @@ impl Builder {
             source.stages.script = script.write().map_err(Error::Compile)?;
         }
         Ok(source)
+    }
+
+    /// The runtime's archive that the object will need.
+    pub fn archive(&self) -> Archive {
+        let stages = self.source.functions.iter().any(|f| f.body.is_some());
+        if stages || self.scripter.has_bodies() { Archive::Full } else { Archive::Small }
     }
 
     /// The header that declares what the object exports.

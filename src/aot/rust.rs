@@ -112,8 +112,8 @@ fn function(out: &mut String, f: &FunctionSource, ty: &str, outputs: &str) -> fm
 /// The type of a port: an input or output of its rank, or of any.
 fn type_of(p: &PortSource, kind: &str, lifetime: &str) -> String {
     match &p.shape {
-        Some(s) => format!("{kind}<{lifetime}, {}, {}>", element(p.elem), s.len()),
-        None => format!("Any{kind}<{lifetime}, {}>", element(p.elem)),
+        Some(s) => format!("{kind}<{lifetime}, {}, {}>", element(p.elem, lifetime), s.len()),
+        None => format!("Any{kind}<{lifetime}, {}>", element(p.elem, lifetime)),
     }
 }
 
@@ -122,8 +122,9 @@ fn shape(p: &PortSource) -> String {
     format!("{} `[{dims}]`", p.elem)
 }
 
-fn element(e: Elem) -> &'static str {
-    match e {
+fn element(e: Elem, lifetime: &str) -> String {
+    let name = match e {
+        Elem::Str => return format!("graphc_model::Text<{lifetime}>"),
         Elem::Bool => "bool",
         Elem::I8 | Elem::I4 | Elem::QI8 => "i8",
         Elem::I16 | Elem::QI16 => "i16",
@@ -139,7 +140,8 @@ fn element(e: Elem) -> &'static str {
         Elem::C64 => "graphc_model::Complex<f32>",
         Elem::C128 => "graphc_model::Complex<f64>",
         _ => "u8",
-    }
+    };
+    name.to_owned()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
     outputs = model(x=array)                  # the first signature: a dict of NumPy arrays
     outputs = model["other"](x=array)         # another one
 
+Strings are bytes in arrays of objects; inputs may be str too.
+
 @LIBRARY@ lies beside this file.
 """
 
@@ -18,8 +20,8 @@ _model = ctypes.byref(ctypes.c_char.in_dll(_library, "@NAME@_model"))
 _size, _pointer = ctypes.c_size_t, ctypes.c_void_p
 
 _DTYPES = {
-    1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 5: np.int16, 6: np.int8, 8: np.complex64, 9: np.int64,
-    10: np.bool_, 14: np.uint16, 17: np.uint16, 18: np.complex128, 19: np.float16, 22: np.uint32, 23: np.uint64,
+    1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 5: np.int16, 6: np.int8, 7: np.object_, 8: np.complex64,
+    9: np.int64, 10: np.bool_, 14: np.uint16, 17: np.uint16, 18: np.complex128, 19: np.float16, 22: np.uint32, 23: np.uint64,
 }
 
 
@@ -34,6 +36,7 @@ class _Options(ctypes.Structure):
     _fields_ = [
         ("size", _size), ("threads", _size), ("parallel_for", _pointer), ("pool", _pointer), ("weights_path", ctypes.c_char_p),
         ("weights", _pointer), ("weights_bytes", _size), ("error", ctypes.c_char_p), ("error_bytes", _size),
+        ("files", ctypes.POINTER(ctypes.c_char_p)), ("files_count", _size),
     ]
 
 
@@ -41,6 +44,10 @@ def _declare(name, result, *arguments):
     function = getattr(_library, name)
     function.restype, function.argtypes = result, arguments
     return function
+
+
+class _String(ctypes.Structure):
+    _fields_ = [("data", _pointer), ("size", _size)]
 
 
 _function_count = _declare("graphc_function_count", _size, _pointer)
@@ -59,8 +66,12 @@ _set_output = _declare("graphc_set_output", ctypes.c_int32, _pointer, _size, _po
 _output_dims = _declare(
     "graphc_output_dims", ctypes.c_int32, _pointer, _size, ctypes.POINTER(ctypes.POINTER(ctypes.c_int64)), ctypes.POINTER(_size)
 )
+_output_data = _declare("graphc_output_data", _pointer, _pointer, _size)
 _run = _declare("graphc_run", ctypes.c_int32, _pointer)
 _error = _declare("graphc_error", ctypes.c_char_p, _pointer)
+
+
+_FAILED_PRECONDITION = 9
 
 
 class Error(RuntimeError):
@@ -79,6 +90,7 @@ class Function:
         self.name = _function_name(_model, index).decode()
         self.inputs = [self._port(_input, index, k) for k in range(_input_count(_model, index))]
         self.outputs = [self._port(_output, index, k) for k in range(_output_count(_model, index))]
+        self._ran_in_stages = False
         self._call = _pointer()
         status = _call_create(model._instance, index, ctypes.byref(self._call))
         if status:
@@ -110,35 +122,66 @@ class Function:
             if name not in named:
                 raise TypeError(f"{self.name} needs the input {name!r}")
             given = np.asarray(named.pop(name))
-            if given.dtype != dtype:
+            if dtype == np.object_:
+                strings = [s.encode() if isinstance(s, str) else bytes(s) for s in given.ravel().tolist()]
+                array = (_String * len(strings))(*((ctypes.cast(s, _pointer), len(s)) for s in strings))
+                held.append(strings)
+                data = ctypes.addressof(array)
+            elif given.dtype != dtype:
                 raise TypeError(f"input {name!r} is {dtype}, {given.dtype} was given")
-            array = np.ascontiguousarray(given).reshape(given.shape)
+            else:
+                array = np.ascontiguousarray(given).reshape(given.shape)
+                data = array.ctypes.data
             held.append(array)
-            dims = (ctypes.c_int64 * array.ndim)(*array.shape)
-            self._check(_set_input(self._call, k, array.ctypes.data, dims, array.ndim))
+            dims = (ctypes.c_int64 * given.ndim)(*given.shape)
+            self._check(_set_input(self._call, k, data, dims, given.ndim))
         if named:
             raise TypeError(f"{self.name} has no input {next(iter(named))!r}")
+        if self._ran_in_stages:
+            return self._run_in_stages()
         outputs = {}
         for k, (name, dtype, _) in enumerate(self.outputs):
             dims, rank = ctypes.POINTER(ctypes.c_int64)(), _size()
-            self._check(_output_dims(self._call, k, ctypes.byref(dims), ctypes.byref(rank)))
+            status = _output_dims(self._call, k, ctypes.byref(dims), ctypes.byref(rank))
+            if status == _FAILED_PRECONDITION:  # only a run tells
+                self._ran_in_stages = True
+                return self._run_in_stages()
+            self._check(status)
             outputs[name] = np.empty(tuple(dims[: rank.value]), dtype)
         for k, array in enumerate(outputs.values()):
             self._check(_set_output(self._call, k, array.ctypes.data, array.nbytes))
         self._check(_run(self._call))
         return outputs
 
+    def _run_in_stages(self):
+        """Copies of the outputs, whose extents the run tells."""
+        self._check(_run(self._call))
+        outputs = {}
+        for k, (name, dtype, _) in enumerate(self.outputs):
+            dims, rank = ctypes.POINTER(ctypes.c_int64)(), _size()
+            self._check(_output_dims(self._call, k, ctypes.byref(dims), ctypes.byref(rank)))
+            array = outputs[name] = np.empty(tuple(dims[: rank.value]), dtype)
+            data = _output_data(self._call, k)
+            if dtype == np.object_:
+                strings = ctypes.cast(data, ctypes.POINTER(_String))[: array.size]
+                array.ravel()[:] = [ctypes.string_at(s.data, s.size) for s in strings]
+            elif array.nbytes:
+                ctypes.memmove(array.ctypes.data, data, array.nbytes)
+        return outputs
+
 
 class Model:
     """An instance of the model, with state of its own."""
 
-    def __init__(self, threads=1, weights=None):
-        """`weights`: the path of the file of weights, for a model that has one."""
+    def __init__(self, threads=1, weights=None, files=()):
+        """`weights`: the path of the file of weights, for a model that has one. `files`: folders in which the model may read and write."""
         message = ctypes.create_string_buffer(1000)
         options = _Options(size=ctypes.sizeof(_Options), threads=threads, error_bytes=len(message))
         options.error = ctypes.cast(message, ctypes.c_char_p)
         if weights is not None:
             options.weights_path = str(weights).encode()
+        folders = [str(f).encode() for f in files]
+        options.files, options.files_count = (ctypes.c_char_p * len(folders))(*folders), len(folders)
         self._instance = _pointer()
         status = _create(_model, ctypes.byref(options), ctypes.byref(self._instance))
         if status:

@@ -4,7 +4,7 @@ use super::inputs::InputArgs;
 use super::run::views;
 use super::{Failure, ModelArgs, outln, print_json, progress};
 use clap::builder::PossibleValuesParser;
-use graphc::aot::{self, Builder, Cpu, Linker, Machine, Object, Package, Report, WeightsPlace};
+use graphc::aot::{self, Archive, Builder, Cpu, Linker, Machine, Object, Package, Report, WeightsPlace};
 use graphc::{Callable, Error, Session};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -109,11 +109,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let (emit, machine) = (args.emit(), args.machine()?);
     let name = args.name(emit);
-    // What links is looked for before anything takes time.
-    let linker = match emit {
-        Emit::Static | Emit::Shared | Emit::Program => Some(Linker::new(machine)?),
-        Emit::Object | Emit::Package | Emit::Rust => None,
-    };
     if args.weights.is_some() && emit == Emit::Package {
         return Err(Failure::usage("a package has its weights in it; leave out --weights"));
     }
@@ -122,6 +117,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for (function, callable) in functions(args, &session)? {
         add(&mut builder, &function, &callable, &args.examples)?;
     }
+    let archive = builder.archive();
+    // What links is looked for before code generation takes time.
+    let linker = match emit {
+        Emit::Static | Emit::Shared | Emit::Program => Some(Linker::new(machine, archive)?),
+        Emit::Object | Emit::Package | Emit::Rust => None,
+    };
     let (header, module) = (builder.header(), builder.rust_module());
     let place = if args.weights.is_some() || emit == Emit::Package { WeightsPlace::File } else { WeightsPlace::Embedded };
     let mut object = {
@@ -154,7 +155,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             save(&beside(&format!("{symbol}.py")), aot::wrapper(&name, &library).as_bytes(), &mut written)?;
         }
     }
-    tell(args, &name, machine, &report, &written)
+    tell(args, &name, machine, &report, &written, archive)
 }
 
 /// The functions that the arguments choose, by name, the default one first.
@@ -217,6 +218,8 @@ struct Summary {
     weights_bytes: usize,
     functions: Vec<FunctionSummary>,
     kernels: Vec<String>,
+    /// The runtime's archive that the object needs.
+    runtime: &'static str,
 }
 
 #[derive(Serialize)]
@@ -234,7 +237,14 @@ struct FunctionSummary {
     weights_bytes: usize,
 }
 
-fn tell(args: &Args, name: &str, machine: Machine, report: &Report, written: &[PathBuf]) -> Result<(), Failure> {
+fn tell(
+    args: &Args,
+    name: &str,
+    machine: Machine,
+    report: &Report,
+    written: &[PathBuf],
+    archive: Archive,
+) -> Result<(), Failure> {
     let size = |p: &PathBuf| std::fs::metadata(p).map_or(0, |m| m.len());
     let files = written.iter().map(|p| FileSummary { path: p.display().to_string(), bytes: size(p) }).collect();
     let functions = report.functions.iter().map(|f| FunctionSummary {
@@ -251,6 +261,7 @@ fn tell(args: &Args, name: &str, machine: Machine, report: &Report, written: &[P
         weights_bytes: report.weights,
         functions: functions.collect(),
         kernels: report.kernels.clone(),
+        runtime: archive.file(),
     };
     if args.json {
         return print_json(&summary);
@@ -258,6 +269,9 @@ fn tell(args: &Args, name: &str, machine: Machine, report: &Report, written: &[P
     let mb = |bytes: f64| format!("{:.2} MB", bytes / 1e6);
     for f in &summary.files {
         outln!("{} ({})", f.path, mb(f.bytes as f64));
+    }
+    if args.emit() == Emit::Object && archive == Archive::Full {
+        outln!("has functions in stages: link it with {}", archive.file());
     }
     if args.report {
         outln!("weights: {}", mb(report.weights as f64));
@@ -267,7 +281,7 @@ fn tell(args: &Args, name: &str, machine: Machine, report: &Report, written: &[P
         for f in &summary.functions {
             outln!("{:?}: {} variants, {} launches, {} fused loops", f.name, f.variants, f.launches, f.loops);
         }
-        outln!("kernels: {}", report.kernels.join(", "));
+        outln!("kernels and library functions: {}", report.kernels.join(", "));
     }
     Ok(())
 }

@@ -164,6 +164,7 @@ fn c_type(e: Elem) -> &'static str {
         Elem::U32 => "uint32_t",
         Elem::U64 => "uint64_t",
         Elem::I8 | Elem::I4 | Elem::QI8 => "int8_t",
+        Elem::Str => "graphc_string",
         _ => "uint8_t",
     }
 }

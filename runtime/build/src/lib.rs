@@ -36,6 +36,12 @@ impl Model {
         self.argument("--all-signatures")
     }
 
+    /// Gives an example of the inputs, an npz file: for a model that must know more of them to be compiled.
+    #[must_use]
+    pub fn example(self, inputs: &str) -> Model {
+        self.argument("--input").argument(inputs)
+    }
+
     /// Adds an argument of `graphc compile`, such as `--precision` and then `bf16`.
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Model {

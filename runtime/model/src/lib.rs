@@ -18,13 +18,25 @@ use std::marker::PhantomData;
 
 pub use graphc_engine::{Error, ErrorKind};
 
+/// What runs the functions: in stages too, with the feature of that name.
+mod engine {
+    #[cfg(not(feature = "stages"))]
+    pub use graphc_engine::Instance;
+    #[cfg(feature = "stages")]
+    pub use graphc_stages::{Call, Instance};
+
+    #[cfg(not(feature = "stages"))]
+    pub type Call<'m> = graphc_engine::Call<&'m Instance>;
+}
+
 /// What generated modules are written with; not for others.
 #[doc(hidden)]
 pub mod generated {
     pub use graphc_abi::model::Model as Table;
-    pub use graphc_engine::{Call, Instance, Model};
-    // The object of a model calls kernels by name: they must be linked.
+    // The object of a model calls kernels and library functions by name: they must be linked.
     pub use graphc_kernels as kernels;
+    #[cfg(feature = "stages")]
+    pub use graphc_stages as stages;
 }
 
 /// Brings in the module of a model that a build script compiled under this name.
@@ -42,15 +54,17 @@ pub struct Options<'a> {
     pub threads: usize,
     /// The content of the file of weights, for a model that has one.
     pub weights: Option<&'a [u8]>,
+    /// Folders in which ops of functions in stages may read and write files.
+    pub files: &'a [&'a str],
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { threads: 1, weights: None }
+        Options { threads: 1, weights: None, files: &[] }
     }
 }
 
-/// Numbers that a tensor can hold.
+/// What a tensor can hold: numbers, and [`Text`].
 pub trait Element: Copy + Default + private::Sealed {
     /// Number of the type in TensorFlow's `DataType`.
     const DTYPE: usize;
@@ -86,6 +100,50 @@ pub struct BF16(pub u16);
 pub struct Complex<T>(pub T, pub T);
 
 elements!(F16 = 19, BF16 = 14, Complex<f32> = 8, Complex<f64> = 18);
+
+/// A string, of bytes that need not be UTF-8.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Text<'a>(graphc_abi::model::Text, PhantomData<&'a [u8]>);
+
+impl<'a> Text<'a> {
+    pub fn new(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        let bytes = text.as_ref();
+        Text(graphc_abi::model::Text { data: bytes.as_ptr(), size: bytes.len() }, PhantomData)
+    }
+
+    pub fn as_bytes(self) -> &'a [u8] {
+        // SAFETY: made of a slice that is borrowed as long, or by a run whose outputs are.
+        if self.0.size == 0 { &[] } else { unsafe { std::slice::from_raw_parts(self.0.data, self.0.size) } }
+    }
+
+    /// The string; what is not UTF-8 in it is replaced.
+    pub fn to_string_lossy(self) -> std::borrow::Cow<'a, str> {
+        String::from_utf8_lossy(self.as_bytes())
+    }
+}
+
+impl Default for Text<'_> {
+    fn default() -> Self {
+        Text::new("")
+    }
+}
+
+impl std::fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to_string_lossy().fmt(f)
+    }
+}
+
+// SAFETY: a slice that is only read.
+unsafe impl Send for Text<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Text<'_> {}
+
+impl private::Sealed for Text<'_> {}
+impl Element for Text<'_> {
+    const DTYPE: usize = graphc_abi::model::STRING;
+}
 
 /// A tensor that is lent for a run, row-major, of rank `R`.
 #[derive(Clone, Copy, Debug)]
@@ -147,7 +205,7 @@ pub struct AnyOutput<'a, T> {
 
 /// A model, with state of its own. Generated modules wrap it.
 pub struct Instance<'w> {
-    instance: graphc_engine::Instance,
+    instance: engine::Instance,
     weights: PhantomData<&'w [u8]>,
 }
 
@@ -163,7 +221,7 @@ impl<'w> Instance<'w> {
         let instance = unsafe {
             let model = graphc_engine::Model::new(table)?;
             let compute = graphc_engine::Compute::Threads(options.threads);
-            graphc_engine::Instance::new(model, graphc_engine::Options { compute, weights: options.weights, files: &[] })?
+            engine::Instance::new(model, graphc_engine::Options { compute, weights: options.weights, files: options.files })?
         };
         Ok(Instance { instance, weights: PhantomData })
     }
@@ -182,13 +240,13 @@ impl<'w> Instance<'w> {
     /// If there is none.
     #[doc(hidden)]
     pub fn function(&self, index: usize) -> Result<Function<'_>, Error> {
-        Ok(Function { call: graphc_engine::Call::new(&self.instance, index)? })
+        Ok(Function { call: engine::Call::new(&self.instance, index)? })
     }
 }
 
 /// A function of a model, with memory that is kept from run to run. Generated modules wrap it.
 pub struct Function<'m> {
-    call: graphc_engine::Call<'m>,
+    call: engine::Call<'m>,
 }
 
 impl Function<'_> {

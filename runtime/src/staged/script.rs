@@ -2,7 +2,7 @@
 
 use super::{Staged, Todo, attrs, control, locked, partition, segment};
 use crate::callable::{Callable, Port, Wanted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StatusCode};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::specialise::{self, Ahead};
@@ -74,12 +74,29 @@ impl Scripter {
     /// If a part of the function cannot be compiled, or must know more than the runs have shown.
     pub fn function(&mut self, callable: &Callable) -> Result<Option<usize>> {
         let Some(staged) = callable.staged() else { return Ok(None) };
-        let body = self.body(staged)?;
-        // What every run comes by must be there; branches that no run has taken need not.
-        match self.script.bodies.get(body).and_then(|b| b.steps.iter().find(|s| matches!(s, Step::Missing { .. }))) {
-            Some(Step::Missing { why }) => Err(Error::Unsupported(why.clone())),
-            _ => Ok(Some(body)),
+        let (bodies, functions, parts) = (self.script.bodies.len(), self.script.functions.len(), self.parts.len());
+        let body = self.complete(staged);
+        if body.is_err() {
+            self.script.bodies.truncate(bodies);
+            self.script.functions.truncate(functions);
+            self.parts.truncate(parts);
+            self.bodies.retain(|_, number| *number < bodies);
         }
+        body.map(Some)
+    }
+
+    /// A body of which every run has what it comes by; branches that no run has taken may miss something.
+    fn complete(&mut self, staged: &Staged) -> Result<usize> {
+        let body = self.body(staged)?;
+        match self.script.bodies.get(body).and_then(|b| b.steps.iter().find(|s| matches!(s, Step::Missing { .. }))) {
+            Some(Step::Missing { why, .. }) => Err(Error::NeedsExample(why.clone())),
+            _ => Ok(body),
+        }
+    }
+
+    /// Whether anything runs in stages.
+    pub fn has_bodies(&self) -> bool {
+        !self.script.bodies.is_empty()
     }
 
     /// Runs a function that runs in stages until a run cuts nothing anew, so that every part that these feeds lead to is compiled for
@@ -188,7 +205,7 @@ impl Scripter {
         Ok(match node.op.as_str() {
             "NoOp" => None,
             op if partition::forwards(op) => Some(Step::Forward { inputs, outputs }),
-            op => Some(Step::Missing { why: format!("node {name:?}: {op} has no host function") }),
+            op => Some(missing(StatusCode::Unimplemented, format!("node {name:?}: {op} has no host function"))),
         })
     }
 
@@ -238,12 +255,15 @@ impl Scripter {
                 variants,
             });
         }
+        if let (true, Some((status, why))) = (units.is_empty(), segment.failure()) {
+            return Ok(missing(status, why));
+        }
         if units.is_empty() {
             let first = segment.cut.nodes.iter().find(|id| !w.staged.graph.node(**id).inputs.is_empty());
             let node = first.or(segment.cut.nodes.first()).map(|id| w.staged.graph.node(*id).name.as_str());
             let (scope, node) = (&w.staged.scope, node.unwrap_or_default());
             let why = format!("the part around node \"{scope}{node}\" must know more to be compiled; give an example input that leads to it");
-            return Ok(Step::Missing { why });
+            return Ok(missing(StatusCode::Unimplemented, why));
         }
         Ok(Step::Part { given, units, places })
     }
@@ -265,6 +285,10 @@ impl Scripter {
             other => other,
         }
     }
+}
+
+fn missing(status: StatusCode, why: String) -> Step {
+    Step::Missing { status: status.code(), why }
 }
 
 /// What is known of one body.

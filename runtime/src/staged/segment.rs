@@ -2,7 +2,7 @@
 
 use super::{Choices, Engine, Env, Run, Staged, failed, locked, partition};
 use crate::callable::Callable;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StatusCode};
 use crate::program::RunOptions;
 use crate::specialise::{Source, Spec};
 use crate::view::View;
@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex};
 pub struct Segment {
     pub cut: Cut,
     units: Mutex<Vec<Arc<Unit>>>,
+    /// How the last run failed.
+    failure: Mutex<Option<(StatusCode, String)>>,
 }
 
 /// The code of a part.
@@ -31,7 +33,7 @@ pub struct Unit {
 
 impl Segment {
     pub fn new(cut: Cut) -> Segment {
-        Segment { cut, units: Mutex::default() }
+        Segment { cut, units: Mutex::default(), failure: Mutex::default() }
     }
 
     /// Computes the part's values into the environment.
@@ -54,7 +56,8 @@ impl Segment {
             Engine::Interpreter => unit.callable.interpret(&feeds)?,
             Engine::Compiled => {
                 let views: Vec<View> = feeds.iter().filter_map(|t| View::try_from(t).ok()).collect();
-                unit.callable.run_with(&views, &mut RunOptions { cancel: run.step.cancel, trace: None })?
+                let outputs = unit.callable.run_with(&views, &mut RunOptions { cancel: run.step.cancel, trace: None });
+                outputs.inspect_err(|e| self.fail(e))?
             }
         };
         for ((v, t), &of_strings) in self.cut.wanted.iter().zip(outputs).zip(&unit.of_strings) {
@@ -67,6 +70,15 @@ impl Segment {
     pub fn is_of(&self, cut: &Cut) -> bool {
         let own = &self.cut;
         own.nodes == cut.nodes && own.given == cut.given && own.wanted == cut.wanted && own.targets == cut.targets
+    }
+
+    fn fail(&self, e: &Error) {
+        *locked(&self.failure) = StatusCode::from_code(e.status()).map(|s| (s, e.to_string()));
+    }
+
+    /// How the last run that failed did: for a part that fails whatever it is given, before there is code.
+    pub fn failure(&self) -> Option<(StatusCode, String)> {
+        locked(&self.failure).clone()
     }
 
     /// The code so far.

@@ -62,7 +62,7 @@ impl Run<'_> {
     fn one(self, step: &Step, env: &mut Env) -> Result<(), Error> {
         let (outputs, values) = match step {
             Step::Part { given, units, places } => return self.part(given, units, places, env),
-            Step::Missing { why } => return Err(Error::new(ErrorKind::Unimplemented, why)),
+            Step::Missing { status, why } => return Err(Error::new(ErrorKind::from_code(*status as usize), why)),
             Step::Forward { inputs, outputs } => (outputs, self.operands(inputs, env)?),
             Step::Control { node, control, inputs, outputs } => {
                 let call = |&body: &usize, inputs| self.body(body, inputs);

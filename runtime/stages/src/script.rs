@@ -55,8 +55,8 @@ pub enum Step {
     Control { node: String, control: Control<usize>, inputs: Vec<Source>, outputs: Vec<(usize, usize)> },
     /// Operands are handed on.
     Forward { inputs: Vec<Source>, outputs: Vec<(usize, usize)> },
-    /// What could not be compiled ahead of time.
-    Missing { why: String },
+    /// What could not be compiled ahead of time: TensorFlow's code of the error that it gives.
+    Missing { status: i32, why: String },
 }
 
 /// A compiled part.

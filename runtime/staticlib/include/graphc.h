@@ -1,7 +1,7 @@
 /* graphc: runs models that `graphc compile` made into objects or libraries.
  *
  * An object exports one symbol, `const graphc_model NAME_model`. Link it with libgraphc_rt.a, -lm and -lpthread; a shared library has
- * all of that in it already.
+ * all of that in it already. An object with functions in stages, which `graphc compile` tells, takes libgraphc_rt_full.a instead.
  *
  *     graphc_instance *instance;                        the model's state, and the threads that compute
  *     graphc_call *call;                                one function, with its inputs, outputs and memory
@@ -14,6 +14,10 @@
  * Tensors are row-major. A call is used by one thread at a time; any number of calls of one instance may run at once, and those that
  * use the model's variables wait for each other. Every instance has variables of its own. Nothing here throws, and nothing is written
  * to standard output or error. A run whose shapes are those of the last one allocates no memory.
+ *
+ * Functions in stages work on strings, tables, or values that decide what is computed: compiled parts, and library functions between
+ * them. They allocate memory as they run, use no workspace, and tell the extents of outputs after a run: the functions that ask for
+ * them before return GRAPHC_FAILED_PRECONDITION.
  *
  * This interface is stable: fields are only added, at the end of structures that tell their size. Usable from C99 and C++.
  */
@@ -28,7 +32,7 @@ extern "C" {
 #endif
 
 /* Version of this interface and of the objects that it runs. */
-#define GRAPHC_VERSION 1
+#define GRAPHC_VERSION 2
 
 typedef struct graphc_model graphc_model;
 typedef struct graphc_instance graphc_instance;
@@ -39,11 +43,19 @@ typedef int32_t graphc_status;
 enum {
   GRAPHC_OK = 0,
   GRAPHC_CANCELLED = 1,
+  GRAPHC_UNKNOWN = 2,
   GRAPHC_INVALID_ARGUMENT = 3,
+  GRAPHC_DEADLINE_EXCEEDED = 4,
   GRAPHC_NOT_FOUND = 5,
+  GRAPHC_ALREADY_EXISTS = 6,
+  GRAPHC_PERMISSION_DENIED = 7,
   GRAPHC_RESOURCE_EXHAUSTED = 8,
   GRAPHC_FAILED_PRECONDITION = 9,
+  GRAPHC_ABORTED = 10,
+  GRAPHC_OUT_OF_RANGE = 11,
+  GRAPHC_UNIMPLEMENTED = 12,
   GRAPHC_INTERNAL = 13,
+  GRAPHC_UNAVAILABLE = 14,
   GRAPHC_DATA_LOSS = 15
 };
 
@@ -55,6 +67,7 @@ enum {
   GRAPHC_UINT8 = 4,
   GRAPHC_INT16 = 5,
   GRAPHC_INT8 = 6,
+  GRAPHC_STRING = 7,
   GRAPHC_COMPLEX64 = 8,
   GRAPHC_INT64 = 9,
   GRAPHC_BOOL = 10,
@@ -65,6 +78,12 @@ enum {
   GRAPHC_UINT32 = 22,
   GRAPHC_UINT64 = 23
 };
+
+/* An element of a tensor of strings: bytes, which need not end with a zero. Those of an output belong to the call. */
+typedef struct graphc_string {
+  const char *data;
+  size_t size;
+} graphc_string;
 
 /* An input or output of a function. */
 typedef struct graphc_port {
@@ -91,6 +110,8 @@ typedef struct graphc_options {
   size_t weights_bytes;
   char *error; /* where the message of an error goes, or NULL */
   size_t error_bytes;
+  const char *const *files; /* folders in which ops of functions in stages may read and write files; without any they may not */
+  size_t files_count;
 } graphc_options;
 
 /* GRAPHC_VERSION of the library that is linked. */
@@ -116,9 +137,9 @@ graphc_status graphc_reset(const graphc_instance *instance);
 graphc_status graphc_call_create(const graphc_instance *instance, size_t function, graphc_call **call);
 void graphc_call_destroy(graphc_call *call);
 
-/* Binds an input: `data` is read in each run from now on. */
+/* Binds an input: `data` is read in each run from now on. Strings are an array of graphc_string. */
 graphc_status graphc_set_input(graphc_call *call, size_t input, const void *data, const int64_t *dims, size_t rank);
-/* Binds memory for an output; without it, or with NULL, the call has its own. */
+/* Binds memory for an output; without it, or with NULL, the call has its own. Strings always stay with the call. */
 graphc_status graphc_set_output(graphc_call *call, size_t output, void *data, size_t bytes);
 /* Binds working memory of at least graphc_workspace_bytes; without it, or with NULL, the call has its own. */
 graphc_status graphc_set_workspace(graphc_call *call, void *data, size_t bytes);

@@ -8,7 +8,8 @@ use core::ffi::{CStr, c_char, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 use graphc_abi::{ParallelFor, model as raw};
-use graphc_engine::{Call, Compute, Error, ErrorKind, Function, Instance, Model, Options, Port};
+use crate::{Call, Instance};
+use graphc_engine::{Compute, Error, ErrorKind, Function, Model, Options, Port};
 
 /// `graphc_port`.
 #[repr(C)]
@@ -33,6 +34,8 @@ pub struct COptions {
     weights_bytes: usize,
     error: *mut c_char,
     error_bytes: usize,
+    files: *const *const c_char,
+    files_count: usize,
 }
 
 /// `graphc_instance`.
@@ -216,6 +219,15 @@ unsafe fn create(model: *const raw::Model, options: Option<&COptions>) -> Result
             given = Some(unsafe { core::slice::from_raw_parts(o.weights, o.weights_bytes) });
         }
     }
+    let mut files = Vec::new();
+    if let Some(o) = options.filter(|o| !o.files.is_null()) {
+        for k in 0..o.files_count {
+            // SAFETY: the caller's array of so many texts that end with a zero byte.
+            let folder = unsafe { CStr::from_ptr(*o.files.add(k)) };
+            let bad = |_| Error::invalid("a folder's name is not UTF-8");
+            files.push(folder.to_str().map_err(bad)?);
+        }
+    }
     let threads = options.map_or(1, |o| o.threads.max(1));
     let compute = match options.and_then(|o| Some((o.parallel_for?, o.pool))) {
         Some((parallel_for, pool)) => Compute::Caller { threads, pool, parallel_for },
@@ -223,7 +235,7 @@ unsafe fn create(model: *const raw::Model, options: Option<&COptions>) -> Result
     };
     let weights = mapped.as_ref().map(Mapped::bytes).or(given);
     // SAFETY: the mapping lives as long as the instance, and the caller promises as much for what it gave.
-    let instance = unsafe { Instance::new(model, Options { compute, weights })? };
+    let instance = unsafe { Instance::new(model, Options { compute, weights, files: &files })? };
     Ok(CInstance { instance, _weights: mapped })
 }
 

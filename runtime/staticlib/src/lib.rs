@@ -1,5 +1,5 @@
 //! The archive that ahead-of-time objects link: the kernel library, the engine, their C interface (`include/graphc.h`), and the main
-//! function of standalone programs.
+//! function of standalone programs. With the feature `stages`, also what runs functions in stages.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -9,6 +9,15 @@ mod file;
 mod standalone;
 
 pub use graphc_kernels as kernels;
+
+#[cfg(not(feature = "stages"))]
+use graphc_engine::Instance;
+#[cfg(feature = "stages")]
+use graphc_stages::{Call, Instance};
+
+/// A function of an instance.
+#[cfg(not(feature = "stages"))]
+type Call<'i> = graphc_engine::Call<&'i Instance>;
 
 /// What the standard library would bring.
 #[cfg(not(feature = "std"))]

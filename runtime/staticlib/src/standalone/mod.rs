@@ -11,7 +11,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_char, c_int};
 use graphc_abi::model as raw;
-use graphc_engine::{Call, Compute, Error, Function, Instance, Model, Options};
+use crate::{Call, Instance};
+use graphc_abi::model::{STRING, Text};
+use graphc_engine::{Compute, Error, Function, Model, Options};
 use npy::Array;
 
 /// Why a program did not succeed, with its exit code; the codes are those of `graphc` itself.
@@ -70,11 +72,12 @@ Runs the model once.
 
 Options:
   -i, --input FILE      an npz file with the inputs by name, or NAME=FILE.npy; may be given several times.
-                        Without any, inputs are zero, and extents that the model leaves open are 1
+                        Without any, inputs are zero or empty strings, and extents that the model leaves open are 1
   -o, --output FILE     writes the outputs to an npz file
   -f, --function NAME   the signature to run [default: the first]
   -t, --threads N       threads that compute [default: 1]
       --weights FILE    the file of weights, for a model that has one
+      --files FOLDER    a folder in which the model may read and write files
       --describe        prints the signatures
   -h, --help            prints this
 
@@ -88,6 +91,7 @@ struct Args {
     function: Option<String>,
     threads: usize,
     weights: Option<String>,
+    files: Option<String>,
 }
 
 fn run(model: Model, words: &[String]) -> Result<String, Failure> {
@@ -106,6 +110,7 @@ fn run(model: Model, words: &[String]) -> Result<String, Failure> {
             "-o" | "--output" => args.output = Some(value()?),
             "-f" | "--function" => args.function = Some(value()?),
             "-t" | "--threads" => args.threads = value()?.parse().map_err(|_| usage("--threads takes a number"))?,
+            "--files" => args.files = Some(value()?),
             "--weights" => args.weights = Some(value()?),
             _ => return Err(usage(format!("{word:?} is no option; --help lists them"))),
         }
@@ -131,27 +136,47 @@ fn compute(model: Model, args: &Args) -> Result<String, Failure> {
         None => None,
     };
     let given = given(&args.inputs)?;
-    let options = Options { compute: Compute::Threads(args.threads), weights: weights.as_ref().map(|m| m.bytes()), files: &[] };
+    let files: Vec<&str> = args.files.iter().map(String::as_str).collect();
+    let weights = weights.as_ref().map(|m| m.bytes());
+    let options = Options { compute: Compute::Threads(args.threads), weights, files: &files };
     // SAFETY: the weights are mapped until this function returns.
     let instance = unsafe { Instance::new(model, options)? };
     let mut call = Call::new(&instance, function)?;
     let inputs = inputs(call.function(), given)?;
-    for (k, a) in inputs.iter().enumerate() {
-        // SAFETY: `inputs` outlives the run, with as many bytes as the extents say.
-        unsafe { call.set_input(k, a.bytes.as_ptr(), &a.dims)? };
+    let texts = |a: &Array| a.strings.iter().map(|s| Text { data: s.as_ptr(), size: s.len() }).collect::<Vec<_>>();
+    let strings: Vec<Vec<Text>> = inputs.iter().map(texts).collect();
+    for (k, (a, s)) in inputs.iter().zip(&strings).enumerate() {
+        let data = if a.dtype == STRING { s.as_ptr().cast() } else { a.bytes.as_ptr() };
+        // SAFETY: `inputs` outlives the run, with as many elements as the extents say.
+        unsafe { call.set_input(k, data, &a.dims)? };
     }
     call.run(None)?;
     let mut outputs = Vec::new();
     for (k, port) in call.function().outputs().enumerate() {
         let (dims, len) = (call.output_dims(k)?.to_vec(), call.output_bytes(k)?);
-        // SAFETY: the run wrote so many bytes there.
-        let bytes = if len == 0 { Vec::new() } else { unsafe { core::slice::from_raw_parts(call.output_data(k), len) }.to_vec() };
-        outputs.push(Array { name: port.name().into(), dtype: port.elem(), dims, bytes });
+        let mut output = Array { name: port.name().into(), dtype: port.elem(), dims, bytes: Vec::new(), strings: Vec::new() };
+        if port.elem() == STRING {
+            // SAFETY: the run left so many strings there.
+            let texts: &[Text] = unsafe { slice(call.output_data(k).cast(), len / size_of::<Text>()) };
+            // SAFETY: as above.
+            output.strings = texts.iter().map(|t| unsafe { slice(t.data, t.size) }.to_vec()).collect();
+        } else {
+            // SAFETY: the run wrote so many bytes there.
+            output.bytes = unsafe { slice(call.output_data(k), len) }.to_vec();
+        }
+        outputs.push(output);
     }
     match &args.output {
         Some(path) => save(path, &outputs).map(|()| String::new()),
         None => Ok(outputs.iter().map(summary).collect()),
     }
+}
+
+/// # Safety
+/// There are so many items.
+unsafe fn slice<'a, T>(data: *const T, count: usize) -> &'a [T] {
+    // SAFETY: by this function's contract.
+    if count == 0 { &[] } else { unsafe { core::slice::from_raw_parts(data, count) } }
 }
 
 /// The arrays of the input files.
@@ -181,8 +206,12 @@ fn inputs(function: Function, mut given: Vec<Array>) -> Result<Vec<Array>, Failu
             None => {
                 let dims = port.dims().ok_or_else(|| usage(format!("input {:?} has no known rank; give it", port.name())))?;
                 let dims: Vec<i64> = dims.iter().map(|&d| if d < 0 { 1 } else { d }).collect();
-                let len = dims.iter().map(|&d| d as usize).product::<usize>() * port.elem_bytes();
-                Array { name: port.name().into(), dtype: port.elem(), dims, bytes: vec![0; len] }
+                let count = dims.iter().map(|&d| d as usize).product::<usize>();
+                let (bytes, strings) = match port.elem() {
+                    STRING => (Vec::new(), vec![Vec::new(); count]),
+                    _ => (vec![0; count * port.elem_bytes()], Vec::new()),
+                };
+                Array { name: port.name().into(), dtype: port.elem(), dims, bytes, strings }
             }
         };
         if array.dtype != port.elem() {
@@ -208,6 +237,7 @@ fn summary(a: &Array) -> String {
     let numbers: Vec<String> = match a.dtype {
         1 => a.bytes.chunks_exact(4).take(SHOWN).map(|b| format!("{}", f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
         3 => a.bytes.chunks_exact(4).take(SHOWN).map(|b| format!("{}", i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
+        STRING => a.strings.iter().take(SHOWN).map(|s| format!("{:?}", String::from_utf8_lossy(s))).collect(),
         _ => Vec::new(),
     };
     format!("{}: {:?} {}\n", a.name, a.dims, numbers.join(", "))

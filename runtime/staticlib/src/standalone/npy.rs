@@ -4,6 +4,7 @@ use super::zip;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use graphc_abi::model::STRING;
 
 /// An array of a file.
 pub struct Array {
@@ -11,8 +12,9 @@ pub struct Array {
     /// Number in TensorFlow's `DataType`.
     pub dtype: usize,
     pub dims: Vec<i64>,
-    /// Row-major, little-endian.
+    /// Row-major, little-endian; none of strings.
     pub bytes: Vec<u8>,
+    pub strings: Vec<Vec<u8>>,
 }
 
 /// NumPy's name of a type, its number in TensorFlow's `DataType`, and bytes of an element.
@@ -64,8 +66,13 @@ fn parse(bytes: &[u8], name: &str) -> Result<Array, String> {
     let header =
         bytes.get(length.0..data).and_then(|h| core::str::from_utf8(h).ok()).ok_or_else(|| bad("its header is cut off"))?;
     let descr = value(header, "descr").and_then(|v| v.split('\'').next()).unwrap_or("");
+    let text = width(descr);
     let found = TYPES.iter().find(|(n, ..)| *n == descr || descr.strip_prefix('=').is_some_and(|d| n.ends_with(d)));
-    let &(_, dtype, size) = found.ok_or_else(|| bad(&format!("type {descr:?} cannot be fed")))?;
+    let (dtype, size) = match (text, found) {
+        (Some((width, _)), _) => (STRING, width),
+        (None, Some(&(_, dtype, size))) => (dtype, size),
+        (None, None) => return Err(bad(&format!("type {descr:?} cannot be fed"))),
+    };
     if value(header, "fortran_order").is_none_or(|v| v.starts_with("True")) {
         return Err(bad("it is in Fortran's order; save it with numpy.ascontiguousarray"));
     }
@@ -77,7 +84,33 @@ fn parse(bytes: &[u8], name: &str) -> Result<Array, String> {
     }
     let len = dims.iter().try_fold(size, |n, &d| n.checked_mul(usize::try_from(d).ok()?)).ok_or_else(|| bad("it is too large"))?;
     let content = bytes.get(data..).and_then(|b| b.get(..len)).ok_or_else(|| bad("it is cut off"))?;
-    Ok(Array { name: name.into(), dtype, dims, bytes: content.to_vec() })
+    let count = dims.iter().map(|&d| d as usize).product();
+    let name = name.into();
+    Ok(match text {
+        Some((width, decode)) => {
+            let piece = |k: usize| content.get(k * width..(k + 1) * width).unwrap_or_default();
+            Array { name, dtype, dims, bytes: Vec::new(), strings: (0..count).map(|k| decode(piece(k))).collect() }
+        }
+        None => Array { name, dtype, dims, bytes: content.to_vec(), strings: Vec::new() },
+    })
+}
+
+type Decode = fn(&[u8]) -> Vec<u8>;
+
+/// Bytes of an element of a type of strings, and what makes a string of them.
+fn width(descr: &str) -> Option<(usize, Decode)> {
+    let (kind, count) = descr.split_at_checked(2)?;
+    let count: usize = count.parse().ok()?;
+    match kind {
+        "|S" => Some((count, |s| s[..s.iter().rposition(|&b| b != 0).map_or(0, |k| k + 1)].to_vec())),
+        // Little-endian UTF-32, padded with zeros.
+        "<U" => Some((count.checked_mul(4)?, |s| {
+            let code = |c: &[u8]| c.iter().rev().fold(0u32, |n, &b| n << 8 | u32::from(b));
+            let text: String = s.chunks_exact(4).map(|c| char::from_u32(code(c)).unwrap_or('\u{fffd}')).collect();
+            text.trim_end_matches('\0').as_bytes().to_vec()
+        })),
+        _ => None,
+    }
 }
 
 /// An npz file of arrays.
@@ -87,10 +120,12 @@ fn parse(bytes: &[u8], name: &str) -> Result<Array, String> {
 pub fn write(arrays: &[Array]) -> Result<Vec<u8>, String> {
     let mut members = Vec::new();
     for a in arrays {
-        let &(descr, ..) = TYPES
-            .iter()
-            .find(|(_, dtype, _)| *dtype == a.dtype)
-            .ok_or_else(|| format!("output {:?} has a type that NumPy does not know", a.name))?;
+        let longest = a.strings.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let descr = match TYPES.iter().find(|(_, dtype, _)| *dtype == a.dtype) {
+            Some((descr, ..)) => String::from(*descr),
+            None if a.dtype == STRING => format!("|S{longest}"),
+            None => return Err(format!("output {:?} has a type that NumPy does not know", a.name)),
+        };
         let dims: Vec<String> = a.dims.iter().map(|d| format!("{d}")).collect();
         let comma = if dims.len() == 1 { "," } else { "" };
         let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}{comma}), }}", dims.join(", "));
@@ -105,6 +140,10 @@ pub fn write(arrays: &[Array]) -> Result<Vec<u8>, String> {
         content.extend_from_slice(&(header.len() as u16).to_le_bytes());
         content.extend_from_slice(header.as_bytes());
         content.extend_from_slice(&a.bytes);
+        for s in &a.strings {
+            content.extend_from_slice(s);
+            content.resize(content.len() + longest - s.len(), 0);
+        }
         members.push((format!("{}.npy", a.name), content));
     }
     Ok(zip::write(&members))
