@@ -35,6 +35,52 @@ if [ "$(uname -m)" = x86_64 ] && cc -fsanitize=address -x c /dev/null -c -o /dev
     fi
 fi
 
+# agrees FOLDER TOLERANCE ARGUMENT...: the model of FOLDER as a library in C, against TensorFlow's answers: with the address sanitiser, which
+# looks for leaks too, and in valgrind. The files of references are opened by Python.
+agrees() {
+    from=$1
+    tolerance=$2
+    shift 2
+    rm -rf runs && mkdir runs
+    for io in "$from"/io_*.npz; do python3 -m zipfile -e "$io" runs/"$(basename "$io" .npz)"; done
+    run_library "$from" "$tolerance" "$@"
+    if [ -e "$from"/train_seq.npz ]; then
+        rm -rf runs && mkdir runs && python3 -m zipfile -e "$from"/train_seq.npz runs
+        if [ -d runs/after ]; then mv runs/after runs/then; fi
+        run_library "$from" "$tolerance" "$@"
+    fi
+}
+run_library() {
+    from=$1
+    tolerance=$2
+    shift 2
+    compile "$from"/saved_model -o libchecked.a --input "$from"/io_0.npz "$@"
+    # shellcheck disable=SC2086
+    cc -std=gnu99 -Wall -Wextra -Werror -Wno-missing-field-initializers -O1 -g $sanitised -DMODEL=checked_model -I. "$top"/tests/aot/agrees.c \
+        libchecked.a -Wl,--gc-sections -lm -lpthread -ldl -o agrees
+    ./agrees runs "$tolerance" >agrees.out || { cat agrees.out && exit 1; }
+    if have valgrind; then
+        cc -std=gnu99 -O1 -DMODEL=checked_model -I. "$top"/tests/aot/agrees.c libchecked.a -Wl,--gc-sections -lm -lpthread -ldl -o agrees
+        valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite ./agrees runs "$tolerance" >agrees.out ||
+            { cat agrees.out && exit 1; }
+    fi
+    ok "library in C: $(basename "$from"), $(ls runs | wc -l) runs"
+}
+sanitised=
+if [ "$(uname -m)" = x86_64 ] && cc -fsanitize=address,undefined -x c /dev/null -c -o /dev/null 2>/dev/null; then sanitised=-fsanitize=address,undefined; fi
+if have python3; then
+    agrees "$golden"/words 1e-4
+    agrees "$golden"/small_cnn 1e-4
+    shared=$top/../shared/models
+    if [ -d "$shared" ]; then
+        agrees "$shared"/real/guesslang 1e-4
+        agrees "$shared"/generated/wide_deep_strings 1e-4
+        # Adam divides by the root of squares that are near zero, as tests/models.sh says.
+        agrees "$shared"/generated/train_cnn_adam_raw 5e-3 --all-signatures
+        if [ -d "$shared"/generated/lstm_text ]; then agrees "$shared"/generated/lstm_text 1e-4; fi
+    fi
+fi
+
 # Two models in one program, as static libraries.
 compile "$golden"/mlp/saved_model -o libmlp.a
 compile "$golden"/small_cnn/saved_model -o libcnn.a

@@ -9,7 +9,7 @@ use crate::staged::partition;
 use crate::state::{VarPointers, VarUses};
 use crate::view::View;
 use graphc_cpu::EmitOptions;
-use graphc_frontend::legalise::{self, Feed, LegaliseError, Legalised, elem_of};
+use graphc_frontend::legalise::{self, Feed, Guard, LegaliseError, Legalised, elem_of};
 use graphc_frontend::{DataType, GraphOutput, Limits, Model, NodeId, RawGraph, Value};
 use graphc_ir::{Dim, Elem, Module, Op, Sym, Tensor, TfStatus, Var};
 use graphc_passes::pass::PassCx;
@@ -196,8 +196,13 @@ pub fn legalise(model: &Model, source: &Source, feeds: Option<&[View]>) -> Resul
         match (legalise::legalise_with_assumptions(model, graph, &spec), feeds) {
             (Ok(l), Some(feeds)) if !takes(&l.feeds, feeds) => {
                 // An assumption does not hold for these feeds: what it is about becomes what is fed.
-                let mut syms: Vec<Sym> = l.guards.iter().map(|g| g.sym.clone()).collect();
-                l.guards.iter().for_each(|g| g.dim.for_each_sym(&mut |s| syms.push(s.clone())));
+                let (values, _) = bind(&spec, feeds);
+                let of = |s: &Sym| values.get(s).copied();
+                let holds = |g: &Guard| of(&g.sym).is_some_and(|n| g.dim.eval(&of) == Some(n));
+                let (_, broken): (Vec<&Guard>, Vec<&Guard>) = l.guards.iter().partition(|g| holds(g));
+                let about = if broken.is_empty() { l.guards.iter().collect() } else { broken };
+                let mut syms: Vec<Sym> = about.iter().map(|g| g.sym.clone()).collect();
+                about.iter().for_each(|g| g.dim.for_each_sym(&mut |s| syms.push(s.clone())));
                 fix_dims(&mut spec, feeds, &|d| mentions(d, &syms));
             }
             (Ok(l), _) => return Ok(l),

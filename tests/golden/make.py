@@ -43,7 +43,8 @@ def answer(name, inputs):
         for k, x in enumerate(inputs):
             y = session.run(outputs, {signature.inputs[key].name: v for key, v in x.items()})
             arrays = {f"in/{key}": v for key, v in x.items()} | {f"out/{key}": v for key, v in y.items()}
-            np.savez_compressed(os.path.join(folder, f"io_{k}.npz"), **arrays)
+            plain = {key: v.astype("S") if v.dtype == object else v for key, v in arrays.items()}
+            np.savez_compressed(os.path.join(folder, f"io_{k}.npz"), **plain)
 
 
 def save(name, model, specs, inputs, variables=None):
@@ -156,13 +157,49 @@ def quantised(name):
          [first, second, deep, point, dense, last, low, high, *bias])
 
 
+def words(name):
+    """Strings to a class: words of texts, a vocabulary in a file that comes with the model, a table, means of open numbers of words, labels."""
+    vocabulary = "the of and to in is that it for was on are as with graph node edge tensor kernel compile run fast".split()
+    rng = generator(name, 9)
+    folder = os.path.join(HERE, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    asset = os.path.join(folder, "vocabulary.txt")
+    with open(asset, "w") as f:
+        f.write("\n".join(vocabulary) + "\n")
+
+    class Words(tf.Module):
+        def __init__(self):
+            lines = tf.lookup.TextFileInitializer(asset, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER)
+            self.table = tf.lookup.StaticVocabularyTable(lines, num_oov_buckets=3)
+            self.embedding = tf.Variable(rng.normal(size=(len(vocabulary) + 3, 8)).astype("f"))
+            self.weights = tf.Variable(rng.normal(size=(8, 4)).astype("f"))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+        def serve(self, text):
+            clean = tf.strings.regex_replace(tf.strings.lower(text), "[^a-z ]", "")
+            tokens = tf.strings.split(clean)
+            vectors = tf.gather(self.embedding, self.table.lookup(tokens.values))
+            mean = tf.math.unsorted_segment_mean(vectors, tokens.value_rowids(), tokens.nrows())
+            probabilities = tf.nn.softmax(mean @ self.weights)
+            label = tf.gather(tf.constant(["red", "green", "blue", "none of them"]), tf.argmax(probabilities, axis=1))
+            return {"label": label, "probabilities": probabilities}
+
+    module = Words()
+    tf.saved_model.save(module, os.path.join(folder, "saved_model"), signatures={"serving_default": module.serve})
+    os.remove(os.path.join(folder, "saved_model", "fingerprint.pb"))
+    os.remove(asset)
+    texts = ["Compile the graph: a node, an edge!", "It runs FAST.", "", "kernel kernel tensor \u00fcber of", "unknown words only"]
+    answer(name, [{"text": np.array([t.encode() for t in list])} for list in (texts[:1], texts)])
+
+
 def basic_pitch(name):
     x = [{"input_2": generator(name, k).normal(0, 0.1, (b, 43844, 1)).astype("f")} for k, b in enumerate((1, 2))]
     answer(name, x)
 
 
 if __name__ == "__main__":
-    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent", "quantised"]:
+    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent", "quantised", "words"]:
         keras.utils.clear_session()
         keras.utils.set_random_seed(zlib.crc32(n.encode()) % 2**31)
         globals()[n](n)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The golden models of the repository.
-pub const GOLDEN: [&str; 5] = ["mlp", "small_cnn", "transformer", "recurrent", "basic_pitch"];
+pub const GOLDEN: [&str; 6] = ["mlp", "small_cnn", "transformer", "recurrent", "words", "basic_pitch"];
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
