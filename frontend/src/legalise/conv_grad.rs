@@ -168,7 +168,7 @@ pub fn depthwise_input(cx: Cx) -> Res {
         let y = cx.filled(0.0, elem, &xs)?;
         return Ok(vec![from_last(cx, y, first)?]);
     }
-    let multiplier = f[3].as_const().ok_or_else(|| cx.needs_shape(f.iter(), "the depth multiplier must be constant"))?;
+    let multiplier = f[3].as_const().ok_or_else(|| cx.needs_shape([&f[3]].into_iter(), "the depth multiplier must be constant"))?;
     limited(cx, multiplier, "a depth multiplier")?;
     let (dy, filter) = (widened(cx, dy)?, widened(cx, filter)?);
     let filter = cx.op(Op::Reverse, &[filter], Attrs::new().with("axes", vec![0i64, 1]))?;

@@ -54,7 +54,7 @@ fn check_tuples(cx: &NodeCx, i: V, rank: usize) -> Res<V> {
     let shape = cx.shape(i);
     let Some(last) = shape.last() else { return Err(cx.invalid("indices must be at least a vector")) };
     match last.as_const() {
-        None => Err(cx.needs_shape(shape.iter(), "the length of index tuples must be constant")),
+        None => Err(cx.needs_shape([last].into_iter(), "the length of index tuples must be constant")),
         Some(k) if k as usize > rank => {
             Err(cx.invalid(format!("index innermost dimension length must be <= params rank; saw: {k} vs. {rank}")))
         }

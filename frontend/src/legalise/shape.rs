@@ -178,7 +178,7 @@ pub fn range(cx: Cx) -> Res {
             let span = if d > 0 { limit - start } else { start - limit };
             span.ceil_div(&Dim::from(d.saturating_abs())).at_least(&Dim::ZERO)
         }
-        _ => return Err(cx.needs_shape(dims.iter(), "delta must be constant")),
+        _ => return Err(cx.needs_shape([delta].into_iter(), "delta must be constant")),
     };
     affine(cx, n, elem)
 }

@@ -186,7 +186,7 @@ pub fn filter_window(cx: &NodeCx, filter: &[Dim], axes: usize) -> Res<Vec<i64>> 
             Some(_) => {
                 Err(cx.invalid(format!("filter must not have zero elements (i.e. all dimensions must be non-zero): {filter:?}")))
             }
-            None => Err(cx.needs_shape(filter.iter(), "the window of the filter must be constant")),
+            None => Err(cx.needs_shape([d].into_iter(), "the window of the filter must be constant")),
         })
         .collect()
 }
