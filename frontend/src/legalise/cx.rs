@@ -220,7 +220,14 @@ impl NodeCx<'_, '_> {
         if diff.as_const().is_some() {
             return Err(self.invalid(format!("{what}: {a} and {b} differ")));
         }
-        match content::solve(&diff) {
+        // Where both have a factor, it is enough that what is left of them is equal.
+        let left = |sym: &Sym| {
+            let factor = Dim::sym(sym.clone());
+            content::solve(&(&exact(a, &factor)? - &exact(b, &factor)?))
+        };
+        let mut syms: Vec<Sym> = Vec::new();
+        a.for_each_sym(&mut |s| syms.push(s.clone()));
+        match content::solve(&diff).or_else(|| syms.iter().find_map(left)) {
             Some((sym, dim)) => Err(LegaliseError::Assume { sym, dim, node: self.node.name.clone() }),
             None => Err(self.needs_shape([a, b].into_iter(), format!("{what}: {a} and {b} may differ"))),
         }
@@ -228,8 +235,7 @@ impl NodeCx<'_, '_> {
 
     /// `total / part`, which must be exact.
     pub fn exact_quotient(&self, total: &Dim, part: &Dim, what: &str) -> Res<Dim> {
-        let q = total.floor_div(part);
-        if &q * part == *total {
+        if let Some(q) = exact(total, part) {
             return Ok(q);
         }
         if total.as_const().is_some() && part.as_const().is_some() {
@@ -499,4 +505,10 @@ impl NodeCx<'_, '_> {
         // A list that meets what is no rule of lists is one for the host functions.
         self.low.ssa(v).map_err(|m| self.unimplemented(m))
     }
+}
+
+/// `total / part`, if that is a polynomial.
+fn exact(total: &Dim, part: &Dim) -> Option<Dim> {
+    let q = total.floor_div(part);
+    (&q * part == *total).then_some(q)
 }

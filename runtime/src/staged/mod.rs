@@ -98,7 +98,7 @@ impl Staged {
                 locked(&shared.variable_nodes).entry(name).or_insert_with(|| n.clone());
             }
         }
-        let partition = Partition::new(shared.model()?, &graph, &choices);
+        let partition = Partition::new(shared.model()?, &graph, &choices, &state);
         let mut constants = HashMap::new();
         for id in partition.constants() {
             let node = graph.node(id);
@@ -183,7 +183,7 @@ impl Staged {
             return Err(why);
         }
         self.shared.cuts.fetch_add(1, Ordering::Relaxed);
-        let partition = Partition::new(self.shared.model()?, &self.graph, &plan.choices);
+        let partition = Partition::new(self.shared.model()?, &self.graph, &plan.choices, &self.state);
         let nodes: Vec<NodeId> = left
             .iter()
             .flat_map(|t| match t {

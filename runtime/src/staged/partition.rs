@@ -5,7 +5,7 @@
 
 use super::Choices;
 use graphc_frontend::{Cut, DataType, Limits, Model, Node, NodeId, RawGraph, Value as Port, legalise, variables};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What a node is to a staged run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -190,11 +190,17 @@ pub struct Partition<'g> {
     graph: &'g RawGraph,
     kinds: Vec<Kind>,
     reached: Vec<bool>,
+    /// Compiled nodes that say what a constant or a variable holds that no run changes. Every segment that reads one has its own, so that
+    /// the compiler knows the value there.
+    fixed: Vec<bool>,
+    /// Those of them whose values something else than a segment reads.
+    shown: HashSet<NodeId>,
 }
 
 impl<'g> Partition<'g> {
     /// Decides what each node is. Nodes that neither compile nor run alone count as compiled: the compiler says what they lack.
-    pub fn new(model: &'g Model, graph: &'g RawGraph, choices: &Choices) -> Partition<'g> {
+    /// `state` are the variables that a run may change.
+    pub fn new(model: &'g Model, graph: &'g RawGraph, choices: &Choices, state: &BTreeSet<String>) -> Partition<'g> {
         let limits = model.limits();
         let mut compilable = Compilable::new(model);
         let inputs: HashSet<NodeId> = graph.inputs.iter().map(|i| i.node).collect();
@@ -216,7 +222,13 @@ impl<'g> Partition<'g> {
             })
             .collect();
         spread(graph, limits, &reached, &mut kinds);
-        Partition { graph, kinds, reached }
+        let fixed = fixed(graph, &kinds, state);
+        let mut shown: HashSet<NodeId> = graph.targets.iter().copied().chain(graph.outputs.iter().map(|o| o.value.node)).collect();
+        for (_, n) in graph.nodes().filter(|(id, _)| reached[id.index()] && kinds[id.index()] == Kind::Single) {
+            shown.extend(n.inputs.iter().map(|v| v.node));
+        }
+        shown.retain(|id| fixed[id.index()]);
+        Partition { graph, kinds, reached, fixed, shown }
     }
 
     pub fn kind(&self, id: NodeId) -> Kind {
@@ -234,7 +246,7 @@ impl<'g> Partition<'g> {
                 Kind::Single => false,
                 Kind::Input | Kind::Constant | Kind::Variable => continue,
             };
-            if !here.contains(&id) {
+            if !here.contains(&id) || self.fixed[id.index()] && !self.shown.contains(&id) {
                 continue;
             }
             let node = self.graph.node(id);
@@ -266,7 +278,9 @@ impl<'g> Partition<'g> {
         let mut cut = Cut::default();
         let mut own: Vec<NodeId> = Vec::new();
         let mut seen: HashSet<Port> = HashSet::new();
-        for &id in &nodes {
+        let mut left = nodes.clone();
+        left.reverse();
+        while let Some(id) = left.pop() {
             for &v in &self.graph.node(id).inputs {
                 if inside.contains(&v.node) || !seen.insert(v) {
                     continue;
@@ -275,14 +289,19 @@ impl<'g> Partition<'g> {
                     // Code holds no strings: a variable of them is read before it.
                     Kind::Variable if holds_strings(self.graph.node(v.node)) => cut.given.push(v),
                     Kind::Constant | Kind::Variable => own.push(v.node),
+                    _ if self.fixed[v.node.index()] => {
+                        own.push(v.node);
+                        left.push(v.node);
+                    }
                     _ => cut.given.push(v),
                 }
             }
         }
         let outputs: HashSet<Port> = self.graph.outputs.iter().map(|o| o.value).collect();
         let mut wanted: HashSet<Port> = outputs.into_iter().filter(|v| inside.contains(&v.node)).collect();
-        for (_, n) in self.graph.nodes().filter(|(id, _)| self.reached[id.index()] && !inside.contains(id)) {
-            wanted.extend(n.inputs.iter().filter(|v| inside.contains(&v.node)));
+        for (id, n) in self.graph.nodes().filter(|(id, _)| self.reached[id.index()] && !inside.contains(id)) {
+            let has_own = |v: &Port| self.kind(id) == Kind::Compiled && self.fixed[v.node.index()];
+            wanted.extend(n.inputs.iter().filter(|v| inside.contains(&v.node) && !has_own(v)));
         }
         cut.wanted = wanted.into_iter().collect();
         cut.wanted.sort_unstable();
@@ -305,6 +324,24 @@ impl<'g> Partition<'g> {
     pub fn constants(&self) -> impl Iterator<Item = NodeId> {
         self.graph.topological_order().iter().copied().filter(|&id| self.reached[id.index()] && self.kind(id) == Kind::Constant)
     }
+}
+
+/// Compiled nodes that only hand on a constant, or a variable that is not among `state`.
+fn fixed(graph: &RawGraph, kinds: &[Kind], state: &BTreeSet<String>) -> Vec<bool> {
+    let mut fixed = vec![false; graph.len()];
+    for &id in graph.topological_order() {
+        let node = graph.node(id);
+        let hands_on = node.op == "ReadVariableOp" || forwards(&node.op) && node.inputs.len() == 1;
+        if kinds[id.index()] != Kind::Compiled || !hands_on || holds_strings(node) {
+            continue;
+        }
+        fixed[id.index()] = node.inputs.iter().all(|v| match kinds[v.node.index()] {
+            Kind::Constant => true,
+            Kind::Variable => variables::name(graph.node(v.node)).is_some_and(|n| !state.contains(&n)),
+            _ => fixed[v.node.index()],
+        });
+    }
+    fixed
 }
 
 /// What outputs, targets and effects need.
