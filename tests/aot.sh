@@ -123,7 +123,19 @@ for wrong, error in [(dict(x=reference["in/x"][:, :3]), mlp.Error), (dict(x=np.z
         continue
     raise AssertionError(f"{error} was not raised")
 P
-    ok "shared library in Python"
+    compile "$golden"/words/saved_model -o libwords.so
+    python3 - "$golden"/words/io_1.npz <<'P'
+import sys
+import numpy as np
+import words
+reference = np.load(sys.argv[1])
+model = words.Model()
+for text in reference["in/text"], [t.decode() for t in reference["in/text"]]:
+    outputs = model(text=text)
+    assert [bytes(s) for s in outputs["label"]] == list(reference["out/label"])
+    assert np.abs(outputs["probabilities"] - reference["out/probabilities"]).max() < 1e-6
+P
+    ok "shared libraries in Python"
 else
     echo "skipped shared library in Python: there is no NumPy"
 fi
@@ -156,6 +168,10 @@ if "$graphc" run pitch.graphc 2>error || ! grep -q 'damaged' error; then
     echo "a damaged package is run" >&2
     exit 1
 fi
+compile "$golden"/words/saved_model -o words
+compile "$golden"/words/saved_model -o words.graphc
+./words --input "$golden"/words/io_0.npz | grep -q '"blue"'
+"$graphc" run words.graphc --input "$golden"/words/io_0.npz | grep -q blue
 ok "programs and packages"
 
 # Only libc, libm and libgcc_s are needed.
@@ -173,5 +189,6 @@ ok "reproducible objects"
 # A Rust program with a model in it, built by cargo.
 cd "$top"/examples/rust
 GRAPHC=$graphc CARGO_TARGET_DIR=$target cargo build --release --quiet
-test "$("$target"/release/graphc-example 33 | tail -n 2 | head -n 1)" = "$("$folder"/demo 33 | tail -n 1)"
+test "$("$target"/release/graphc-example 33 | tail -n 3 | head -n 1)" = "$("$folder"/demo 33 | tail -n 1)"
+"$target"/release/graphc-example 1 "It runs FAST." | grep -q '"It runs FAST." is "green"'
 ok "typed functions in Rust"

@@ -33,7 +33,7 @@ corpus=../shared/corpus
 if [ -d $corpus/public ]; then
     conformance $corpus/public
     conformance $corpus/tf_testdata/saved_model_goldens.tfcases.gz
-    # All through objects, which takes those that compile as a whole; a sample through the interpreter.
+    # All through objects; a sample through the interpreter.
     conformance $corpus/public --backend interp --sample 20
     conformance $corpus/public --backend object
 fi

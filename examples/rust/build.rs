@@ -1,3 +1,5 @@
 fn main() {
-    graphc_build::Model::new("../../tests/golden/mlp/saved_model").compile("mlp");
+    for name in ["mlp", "words"] {
+        graphc_build::Model::new(format!("../../tests/golden/{name}/saved_model")).compile(name);
+    }
 }

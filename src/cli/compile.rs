@@ -218,6 +218,7 @@ struct Summary {
     weights_bytes: usize,
     functions: Vec<FunctionSummary>,
     kernels: Vec<String>,
+    library_functions: Vec<String>,
     /// The runtime's archive that the object needs.
     runtime: &'static str,
 }
@@ -261,6 +262,7 @@ fn tell(
         weights_bytes: report.weights,
         functions: functions.collect(),
         kernels: report.kernels.clone(),
+        library_functions: report.families.clone(),
         runtime: archive.file(),
     };
     if args.json {
@@ -281,7 +283,10 @@ fn tell(
         for f in &summary.functions {
             outln!("{:?}: {} variants, {} launches, {} fused loops", f.name, f.variants, f.launches, f.loops);
         }
-        outln!("kernels and library functions: {}", report.kernels.join(", "));
+        outln!("kernels: {}", report.kernels.join(", "));
+        if !report.families.is_empty() {
+            outln!("library functions of: {}", report.families.join(", "));
+        }
     }
     Ok(())
 }

@@ -100,7 +100,8 @@ fn names(given: &[(String, Tensor)]) -> String {
 /// Most elements that are made at random; whoever has a use for more has them in a file.
 const MAX_RANDOM: usize = 1 << 28;
 
-/// Numbers in [0, 1) for floats and 0 or 1 for integers and bools: in range for an index, too. `None` for other types, and too many.
+/// Numbers in [0, 1) for floats and 0 or 1 for integers and bools: in range for an index, too. A word or two for strings. `None` for other
+/// types, and too many.
 fn random_tensor(elem: Elem, shape: &[usize], seed: u64) -> Option<Tensor> {
     let n = graphc::ir::tensor::element_count(shape).filter(|&n| n <= MAX_RANDOM)?;
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -110,6 +111,11 @@ fn random_tensor(elem: Elem, shape: &[usize], seed: u64) -> Option<Tensor> {
         state ^= state << 17;
         (state >> 40) as f64 / (1u64 << 24) as f64
     };
+    if elem == Elem::Str {
+        const WORDS: [&str; 8] = ["one", "small step", "for", "a compiler", "and", "another", "for its", "graph"];
+        let word = |_| WORDS[(next() * WORDS.len() as f64) as usize].as_bytes().into();
+        return Tensor::from_strings(shape, (0..n).map(word).collect());
+    }
     let values: Vec<f64> = (0..n).map(|_| next()).collect();
     let values: Vec<f64> = if elem.is_float() { values } else { values.into_iter().map(|v| (v < 0.5) as u8 as f64).collect() };
     graphc::tensor_from_reals(elem, shape, &values)

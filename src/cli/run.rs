@@ -5,6 +5,7 @@ use super::{Failure, ModelArgs, outln, print_json};
 use graphc::aot::{self, Package};
 use graphc::{Callable, RunOptions, Tensor, View};
 use serde::Serialize;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -52,7 +53,7 @@ struct OutputSummary {
     min: Option<f64>,
     max: Option<f64>,
     mean: Option<f64>,
-    first: Vec<f64>,
+    first: Vec<Element>,
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
@@ -114,7 +115,7 @@ fn tell(args: &Args, [load, compile, run]: [Duration; 3], named: Vec<(String, Te
             (Some(a), Some(b), Some(m)) => format!("min {a:.6}  max {b:.6}  mean {m:.6}  "),
             _ => String::new(),
         };
-        let first: Vec<String> = o.first.iter().map(|v| format!("{v:.5}")).collect();
+        let first: Vec<String> = o.first.iter().map(Element::to_string).collect();
         outln!(
             "{}: {}{:?}  {range}[{}{}]",
             o.name,
@@ -155,8 +156,27 @@ fn run_within(callable: &Callable, inputs: &[Tensor], seconds: Option<f64>) -> R
     }
 }
 
+/// An element as it is shown.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Element {
+    Number(f64),
+    Text(String),
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Element::Number(v) => write!(f, "{v:.5}"),
+            Element::Text(s) => write!(f, "{s:?}"),
+        }
+    }
+}
+
 fn summarise(name: &str, t: &Tensor) -> OutputSummary {
+    const SHOWN: usize = 5;
     let v = t.to_reals().unwrap_or_default();
+    let strings = t.strings().unwrap_or_default().iter().map(|s| Element::Text(String::from_utf8_lossy(s).into_owned()));
     let fold = |f: fn(f64, f64) -> f64| v.iter().copied().reduce(f);
     OutputSummary {
         name: name.to_owned(),
@@ -165,7 +185,7 @@ fn summarise(name: &str, t: &Tensor) -> OutputSummary {
         min: fold(f64::min),
         max: fold(f64::max),
         mean: (!v.is_empty()).then(|| v.iter().sum::<f64>() / v.len() as f64),
-        first: v.iter().take(5).copied().collect(),
+        first: v.iter().map(|&v| Element::Number(v)).chain(strings).take(SHOWN).collect(),
     }
 }
 

@@ -125,6 +125,8 @@ pub struct Report {
     pub weights: usize,
     /// Kernels that the code calls.
     pub kernels: Vec<String>,
+    /// Tables of host functions that its script calls.
+    pub families: Vec<String>,
     pub functions: Vec<FunctionReport>,
 }
 
@@ -180,13 +182,13 @@ pub fn compile_object(source: ModelSource, options: &ObjectOptions) -> Result<Ob
     if program {
         define_main(&mut module, tables)?;
     }
-    report.kernels = module
-        .declarations()
-        .get_functions()
-        .filter(|(_, d)| d.linkage == Linkage::Import)
-        .filter_map(|(_, d)| d.name.clone())
-        .collect();
+    let declared = module.declarations();
+    let functions = declared.get_functions().filter(|(_, d)| d.linkage == Linkage::Import).filter_map(|(_, d)| d.name.clone());
+    report.kernels = functions.collect();
     report.kernels.sort();
+    let tables = declared.get_data_objects().filter(|(_, d)| d.linkage == Linkage::Import).filter_map(|(_, d)| d.name.clone());
+    report.families = tables.collect();
+    report.families.sort();
     let weights = (place == WeightsPlace::File).then_some(file);
     Ok(Object { module, weights, report })
 }

@@ -1,12 +1,13 @@
-//! Classifies rows of numbers with a model that is compiled into this program.
+//! Classifies rows of numbers, and a text, with models that are compiled into this program.
 //!
 //!     cargo build --release                               in the repository: makes the command graphc
 //!     cd examples/rust
-//!     GRAPHC=../../target/release/graphc cargo run --release -- 3
+//!     GRAPHC=../../target/release/graphc cargo run --release -- 3 "compile the graph"
 
-use graphc_model::{Error, Input, Options};
+use graphc_model::{Error, Input, Options, Text};
 
 graphc_model::include_model!(mlp);
+graphc_model::include_model!(words);
 
 fn main() -> Result<(), Error> {
     let rows = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(3);
@@ -25,5 +26,12 @@ fn main() -> Result<(), Error> {
         Err(e) => println!("a wrong shape: {e}"),
         Ok(_) => println!("a wrong shape was taken"),
     }
+
+    // A model of strings runs in stages: compiled parts, and library functions between them.
+    let text = std::env::args().nth(2).unwrap_or_else(|| "compile the graph".to_owned());
+    let model = words::Model::new(Options::default())?;
+    let mut classify = model.serving_default()?;
+    let answer = classify.run(Input::new(&[Text::new(&text)], [1])?)?;
+    println!("{text:?} is {:?}", answer.label.data[0]);
     Ok(())
 }
