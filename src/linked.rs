@@ -2,9 +2,9 @@
 
 use crate::aot::{Builder, Cpu, Machine, WeightsPlace};
 use crate::{Callable, Elem, Error, Session, Tensor, View};
+use graphc_abi::model::Text;
 use graphc_cpu::object::symbol;
 use graphc_cpu::{CompileError, Loaded};
-use graphc_abi::model::Text;
 use graphc_engine::{Compute, Model, Options};
 use graphc_runtime::Port;
 use graphc_stages::{Call, Instance};

@@ -67,8 +67,9 @@ pub fn output_ports(graph: &RawGraph) -> Vec<Port> {
 
 /// True if the graph can be compiled once feeds are there.
 pub fn needs_feeds(e: &Error) -> bool {
-    let open =
-        |e: &LegaliseError| matches!(e, LegaliseError::NeedsRank { .. } | LegaliseError::NeedsValue { .. } | LegaliseError::NeedsShape { .. });
+    let open = |e: &LegaliseError| {
+        matches!(e, LegaliseError::NeedsRank { .. } | LegaliseError::NeedsValue { .. } | LegaliseError::NeedsShape { .. })
+    };
     match e {
         Error::Graph { error, .. } => open(error),
         e => matches!(e, Error::NeedsExample(_)),

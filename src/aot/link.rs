@@ -103,7 +103,9 @@ impl Linker {
         let path = archive.find(machine).ok_or_else(|| {
             let other = if machine.is_here() { String::new() } else { format!(" --target {}", machine.triple()) };
             let (file, (variable, build, _)) = (archive.file(), archive.build());
-            Error::Compile(format!("{file} is not beside this program; build it with `cargo build {build}{other}`, or set {variable}"))
+            Error::Compile(format!(
+                "{file} is not beside this program; build it with `cargo build {build}{other}`, or set {variable}"
+            ))
         })?;
         let tools = tools(machine)?;
         let cc =

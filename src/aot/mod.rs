@@ -49,7 +49,7 @@ impl Builder {
                 Ok(a) => {
                     let variables = &mut builder.source.variables;
                     builder.source.initialise = Some(code(variables, "__initialise", &[], Vec::new(), vec![a])?);
-                },
+                }
                 Err(e) if e.is_unsupported() => {}
                 Err(e) => return Err(e),
             }
@@ -89,8 +89,12 @@ impl Builder {
             }
             Err(e) => match self.stages(callable, examples)? {
                 Some(body) => {
-                    let outputs = callable.outputs().iter().map(|p| port(&p.name, p.elem, p.shape.clone())).collect::<Result<_, _>>()?;
-                    FunctionSource { body: Some(body), ..code(&mut self.source.variables, name, callable.inputs(), outputs, Vec::new())? }
+                    let outputs =
+                        callable.outputs().iter().map(|p| port(&p.name, p.elem, p.shape.clone())).collect::<Result<_, _>>()?;
+                    FunctionSource {
+                        body: Some(body),
+                        ..code(&mut self.source.variables, name, callable.inputs(), outputs, Vec::new())?
+                    }
                 }
                 None => return Err(e),
             },

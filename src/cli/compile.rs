@@ -238,14 +238,7 @@ struct FunctionSummary {
     weights_bytes: usize,
 }
 
-fn tell(
-    args: &Args,
-    name: &str,
-    machine: Machine,
-    report: &Report,
-    written: &[PathBuf],
-    archive: Archive,
-) -> Result<(), Failure> {
+fn tell(args: &Args, name: &str, machine: Machine, report: &Report, written: &[PathBuf], archive: Archive) -> Result<(), Failure> {
     let size = |p: &PathBuf| std::fs::metadata(p).map_or(0, |m| m.len());
     let files = written.iter().map(|p| FileSummary { path: p.display().to_string(), bytes: size(p) }).collect();
     let functions = report.functions.iter().map(|f| FunctionSummary {

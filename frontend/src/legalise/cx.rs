@@ -55,7 +55,9 @@ impl NodeCx<'_, '_> {
     /// The integers of operand `k`, which must not depend on symbols.
     pub fn need_ints(&self, k: usize, what: &str) -> Res<Vec<i64>> {
         let dims = self.need_dims(k, what)?;
-        dims.iter().map(|d| d.as_const().ok_or_else(|| self.needs_shape([d].into_iter(), format!("{what} must be constant")))).collect()
+        dims.iter()
+            .map(|d| d.as_const().ok_or_else(|| self.needs_shape([d].into_iter(), format!("{what} must be constant"))))
+            .collect()
     }
 
     /// The one integer of operand `k`: a scalar or a tensor of one element.

@@ -69,7 +69,8 @@ impl<I: Deref<Target = Instance>> Call<I> {
         match function.body() {
             None => Ok(Call::of(instance, function)),
             Some(_) => {
-                let message = format!("{:?} runs in stages; link libgraphc_rt_full.a in the place of libgraphc_rt.a", function.name());
+                let message =
+                    format!("{:?} runs in stages; link libgraphc_rt_full.a in the place of libgraphc_rt.a", function.name());
                 Err(Error::new(ErrorKind::FailedPrecondition, message))
             }
         }

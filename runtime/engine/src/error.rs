@@ -30,8 +30,21 @@ impl ErrorKind {
     pub fn from_code(code: usize) -> ErrorKind {
         use ErrorKind::*;
         let all = [
-            Cancelled, Unknown, InvalidArgument, DeadlineExceeded, NotFound, AlreadyExists, PermissionDenied, ResourceExhausted,
-            FailedPrecondition, Aborted, OutOfRange, Unimplemented, Internal, Unavailable, DataLoss,
+            Cancelled,
+            Unknown,
+            InvalidArgument,
+            DeadlineExceeded,
+            NotFound,
+            AlreadyExists,
+            PermissionDenied,
+            ResourceExhausted,
+            FailedPrecondition,
+            Aborted,
+            OutOfRange,
+            Unimplemented,
+            Internal,
+            Unavailable,
+            DataLoss,
         ];
         code.checked_sub(1).and_then(|k| all.get(k)).copied().unwrap_or(Internal)
     }

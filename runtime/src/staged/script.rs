@@ -262,7 +262,9 @@ impl Scripter {
             let first = segment.cut.nodes.iter().find(|id| !w.staged.graph.node(**id).inputs.is_empty());
             let node = first.or(segment.cut.nodes.first()).map(|id| w.staged.graph.node(*id).name.as_str());
             let (scope, node) = (&w.staged.scope, node.unwrap_or_default());
-            let why = format!("the part around node \"{scope}{node}\" must know more to be compiled; give an example input that leads to it");
+            let why = format!(
+                "the part around node \"{scope}{node}\" must know more to be compiled; give an example input that leads to it"
+            );
             return Ok(missing(StatusCode::Unimplemented, why));
         }
         Ok(Step::Part { given, units, places })

@@ -130,7 +130,9 @@ impl VariableStore for State {
             Value::Tensor(t) if same(t) && self.code.assign_variable(k, t.bytes()) => Ok(()),
             v => {
                 let (found, shape) = (v.elem(), v.shape());
-                Err(graphc_host::invalid(format!("{found}{shape:?} is assigned to variable {name:?}, which is of another type or shape")))
+                Err(graphc_host::invalid(format!(
+                    "{found}{shape:?} is assigned to variable {name:?}, which is of another type or shape"
+                )))
             }
         }
     }
@@ -142,7 +144,12 @@ impl VariableStore for State {
 }
 
 /// The outputs of a body that a caller runs.
-pub fn run(state: &State, body: usize, inputs: Vec<Value>, cancel: Option<&std::sync::atomic::AtomicU32>) -> Result<Vec<Value>, Error> {
+pub fn run(
+    state: &State,
+    body: usize,
+    inputs: Vec<Value>,
+    cancel: Option<&std::sync::atomic::AtomicU32>,
+) -> Result<Vec<Value>, Error> {
     let step = graphc_host::Step { cancel, ..graphc_host::Step::default() };
     step.check().map_err(|e| failed("", e))?;
     Run { state, step: &step, depth: 0 }.body(body, inputs)

@@ -1,6 +1,7 @@
 //! The C interface; `include/graphc.h` says what each function does and what it asks of the caller.
 
 use crate::file::{File, Mapped};
+use crate::{Call, Instance};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
@@ -8,7 +9,6 @@ use core::ffi::{CStr, c_char, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 use graphc_abi::{ParallelFor, model as raw};
-use crate::{Call, Instance};
 use graphc_engine::{Compute, Error, ErrorKind, Function, Model, Options, Port};
 
 /// `graphc_port`.

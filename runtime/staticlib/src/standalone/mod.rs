@@ -4,6 +4,7 @@ mod npy;
 mod zip;
 
 use crate::file::File;
+use crate::{Call, Instance};
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::String;
@@ -11,7 +12,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_char, c_int};
 use graphc_abi::model as raw;
-use crate::{Call, Instance};
 use graphc_abi::model::{STRING, Text};
 use graphc_engine::{Compute, Error, Function, Model, Options};
 use npy::Array;
