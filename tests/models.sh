@@ -43,7 +43,7 @@ one() {
     fi
 }
 
-for name in mlp small_cnn transformer recurrent words basic_pitch; do
+for name in mlp small_cnn transformer recurrent quantised words basic_pitch; do
     check tests/golden/$name 1e-4 jit object
 done
 

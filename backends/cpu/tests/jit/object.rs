@@ -1,7 +1,7 @@
 //! Objects: the same bytes each time, and code that runs where it is placed.
 
 use crate::support::{Rng, compare, module, sym};
-use graphc_cpu::object::{FunctionSource, ModelSource, ObjectOptions, PortSource, VariantSource, WeightsPlace, symbol};
+use graphc_cpu::object::{FunctionSource, ModelSource, ObjectOptions, PortSource, Stages, VariantSource, WeightsPlace, symbol};
 use graphc_cpu::{Cpu, EmitOptions, Loaded, Machine, compile_object, plan};
 use graphc_engine::{Call, Compute, Instance, Model, Options};
 use graphc_ir::interp::Interp;
@@ -28,13 +28,13 @@ fn function(name: String, plan: Plan) -> FunctionSource {
         assigns: Vec::new(),
         zero_status: Vec::new(),
     };
-    FunctionSource { name, inputs, outputs, variants: vec![variant] }
+    FunctionSource { name, inputs, outputs, variants: vec![variant], body: None }
 }
 
 /// The functions `f` of modules as a model `net` of functions `f0`, `f1`, ….
 pub fn source<'a>(modules: impl IntoIterator<Item = &'a Module>) -> ModelSource {
     let functions = modules.into_iter().enumerate().map(|(k, m)| function(format!("f{k}"), plan(m, "f").unwrap())).collect();
-    ModelSource { name: "net".to_owned(), functions, initialise: None, variables: Vec::new() }
+    ModelSource { name: "net".to_owned(), functions, initialise: None, variables: Vec::new(), stages: Stages::default() }
 }
 
 /// How an object for `machine` is made, with its weights in it.
@@ -63,11 +63,11 @@ fn objects_run_where_they_are_placed() {
         let (weights, object) = compiled();
         assert_eq!((&weights, &object), (&compiled().0, &compiled().1), "the same plan gives another object");
         // SAFETY: made just now.
-        let code = unsafe { Loaded::load(&object) }.unwrap();
+        let code = unsafe { Loaded::load(&object, []) }.unwrap();
         // SAFETY: the symbol is the model's table, and the code and weights outlive all that is made of it.
         let model = unsafe { Model::new(code.symbol(&symbol("net")).unwrap().cast()) }.unwrap();
         // SAFETY: as above.
-        let made = |w: Option<&[u8]>| unsafe { Instance::new(model, Options { compute: Compute::Threads(2), weights: w }) };
+        let made = |w: Option<&[u8]>| unsafe { Instance::new(model, Options { compute: Compute::Threads(2), weights: w, files: &[] }) };
         if let Some(w) = &weights {
             assert!(made(None).is_err(), "runs without its weights");
             let mut other = w.clone();
