@@ -11,7 +11,7 @@ use std::path::PathBuf;
 const PROTOS: [&str; 4] = ["graph.proto", "checkpoint.proto", "saved_model.proto", "chunk.proto"];
 
 /// Messages that are decoded by hand where they are needed at all.
-const LAZY: [(&str, &str); 1] = [("MetaInfoDef", "stripped_op_list")];
+const LAZY: [(&str, &str); 2] = [("MetaInfoDef", "stripped_op_list"), ("FunctionDefLibrary", "function")];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ".graphc.tf.TensorProto.tensor_content",
             ".graphc.tf.TensorProto.string_val",
             ".graphc.tf.MetaGraphDef.MetaInfoDef.stripped_op_list",
+            ".graphc.tf.FunctionDefLibrary.function",
         ])
         .boxed(".graphc.tf.AttrValue.value.tensor")
         .boxed(".graphc.tf.AttrValue.value.list")

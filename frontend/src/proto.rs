@@ -46,6 +46,7 @@ pub(crate) mod name {
     pub const META_GRAPH: &str = "graphc.tf.MetaGraphDef";
     pub const GRAPH: &str = "graphc.tf.GraphDef";
     pub const OP_LIST: &str = "graphc.tf.OpList";
+    pub const FUNCTION: &str = "graphc.tf.FunctionDef";
 }
 
 /// Index of a message by its full name.

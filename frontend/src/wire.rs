@@ -6,14 +6,20 @@ use crate::proto::{Kind, MESSAGES, message_index};
 use bytes::{Buf, Bytes};
 use prost::Message;
 
-/// Decodes a message after counting its submessages. Large `bytes` fields share the given buffer.
+/// The nesting of messages that prost decodes.
+const PROST_NESTING: usize = 100;
+
+/// Decodes a message, after counting its submessages where there may be too many. Large `bytes` fields share the given buffer.
 pub(crate) fn decode<M: Message + Default>(bytes: Bytes, name: &'static str, limits: &Limits) -> Result<M> {
     let bad = |detail: String| ErrorKind::Protobuf { message: name.trim_start_matches("graphc.tf."), detail };
     let index = message_index(name).ok_or_else(|| bad("no such message".into()))?;
-    let count = count_messages(&bytes, index, limits).map_err(bad)?;
-    if count > limits.max_messages {
-        let limit = limits.max_messages;
-        return Err(ErrorKind::TooMany { what: "protobuf messages", count, limit, name: "max_messages" }.into());
+    // Each message takes two bytes at least, and prost itself bounds their nesting.
+    if bytes.len() / 2 >= limits.max_messages || limits.max_nesting < PROST_NESTING {
+        let count = count_messages(&bytes, index, limits).map_err(bad)?;
+        if count > limits.max_messages {
+            let limit = limits.max_messages;
+            return Err(ErrorKind::TooMany { what: "protobuf messages", count, limit, name: "max_messages" }.into());
+        }
     }
     M::decode(bytes).map_err(|e| bad(e.to_string()).into())
 }

@@ -16,7 +16,7 @@ use crate::wire::{self, WireField};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A function of the library, its body still unresolved.
 #[derive(Debug)]
@@ -74,11 +74,45 @@ impl Function {
     }
 }
 
+/// A function as the file has it, decoded when it is first asked for: most models have some for training and saving that nothing calls.
+#[derive(Debug)]
+struct Stored {
+    bytes: Bytes,
+    function: OnceLock<Option<Function>>,
+}
+
+impl Stored {
+    fn decode(&self, limits: &Limits) -> Result<Function> {
+        wire::decode(self.bytes.clone(), name::FUNCTION, limits).map(Function::new)
+    }
+
+    /// The function; `None` if it is not valid.
+    fn function(&self, limits: &Limits) -> Option<&Function> {
+        self.function.get_or_init(|| self.decode(limits).ok()).as_ref()
+    }
+}
+
+/// The name of a serialised function, which its signature has.
+fn name_of(mut function: &[u8]) -> Option<&str> {
+    let mut name: &[u8] = b"";
+    while !function.is_empty() {
+        let WireField { number: 1, payload: Some(mut signature) } = wire::next_field(&mut function).ok()? else { continue };
+        while !signature.is_empty() {
+            if let WireField { number: 1, payload: Some(text) } = wire::next_field(&mut signature).ok()? {
+                name = text;
+            }
+        }
+    }
+    std::str::from_utf8(name).ok()
+}
+
 /// The functions of a graph, and the definitions of ops that TensorFlow 2.21 does not have.
 #[derive(Debug, Default)]
 pub struct Library {
-    functions: BTreeMap<String, Function>,
+    functions: BTreeMap<String, Stored>,
     extra_ops: HashMap<String, Arc<OpDef>>,
+    /// Definitions that were asked for.
+    op_defs: Mutex<HashMap<String, Option<Arc<OpDef>>>>,
     limits: Limits,
     bodies: Mutex<HashMap<String, Arc<RawGraph>>>,
     /// Functions that the compiler made itself, by name.
@@ -92,38 +126,56 @@ impl Library {
             return Err(ErrorKind::TooMany { what: "functions", count, limit, name: "max_functions" }.into());
         }
         let mut functions = BTreeMap::new();
-        for def in library.function {
-            let function = Function::new(def);
-            let name = function.name().to_string();
-            if functions.insert(name.clone(), function).is_some() {
+        for bytes in library.function {
+            let stored = Stored { bytes, function: OnceLock::new() };
+            let name = match name_of(&stored.bytes) {
+                Some(name) => name.to_owned(),
+                None => stored.decode(limits)?.name().to_owned(),
+            };
+            if functions.insert(name.clone(), stored).is_some() {
                 return Err(ErrorKind::DuplicateFunction { name }.into());
             }
         }
         let extra_ops = unknown_ops(ops, limits)?;
-        Ok(Library { functions, extra_ops, limits: limits.clone(), bodies: Mutex::default(), made: Mutex::default() })
+        Ok(Library { functions, extra_ops, limits: limits.clone(), ..Library::default() })
     }
 
-    /// All functions, by name.
-    pub fn functions(&self) -> impl ExactSizeIterator<Item = &Function> {
-        self.functions.values()
+    /// All valid functions, by name.
+    pub fn functions(&self) -> impl Iterator<Item = &Function> {
+        self.functions.values().filter_map(|f| f.function(&self.limits))
     }
 
+    /// A function, if there is one of this name and it is valid.
     pub fn get(&self, name: &str) -> Option<&Function> {
-        self.functions.get(name)
+        self.functions.get(name)?.function(&self.limits)
     }
 
     /// Definition of an op: a function of that name, TensorFlow's op, or one that the file defines.
     pub fn op_def(&self, name: &str) -> Option<Arc<OpDef>> {
-        if let Some(f) = self.functions.get(name) {
-            return Some(f.signature.clone());
+        // A poisoned lock only means that another thread panicked between two complete insertions.
+        let mut known = self.op_defs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(def) = known.get(name) {
+            return def.clone();
         }
-        ops::builtin(name).or_else(|| self.extra_ops.get(name).cloned())
+        let def = match self.get(name) {
+            Some(f) => Some(f.signature.clone()),
+            None => ops::builtin(name).or_else(|| self.extra_ops.get(name).cloned()),
+        };
+        known.insert(name.to_owned(), def.clone());
+        def
     }
 
     /// The body of a function as a graph: arguments are `_Arg` nodes and `inputs`, returned values `outputs`, and nodes that must
     /// run for their effect `targets`. `attrs` are those of the call, for functions that leave types open.
     pub fn body(&self, name: &str, attrs: &Attrs) -> Result<Arc<RawGraph>> {
         let Some(function) = self.get(name) else {
+            if let Some(invalid) = self.functions.get(name) {
+                // Once more, for the error.
+                return Err(invalid
+                    .decode(&self.limits)
+                    .err()
+                    .unwrap_or_else(|| ErrorKind::NoSuchFunction { name: name.to_string() }.into()));
+            }
             let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
             return made.ok_or_else(|| ErrorKind::NoSuchFunction { name: name.to_string() }.into());
         };
