@@ -147,7 +147,8 @@ impl Builder {
     /// # Errors
     /// If code generation fails.
     pub fn compile(self, machine: Machine, place: WeightsPlace, program: bool) -> Result<Object, Error> {
-        let options = ObjectOptions { machine, place, program, emit: EmitOptions::default() };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = ObjectOptions { machine, place, program, emit: EmitOptions { threads, ..EmitOptions::default() } };
         object::compile_object(self.finish()?, &options).map_err(|e| Error::Compile(e.to_string()))
     }
 }

@@ -79,6 +79,7 @@ pub fn compile(module: &Module, func: &str, threads: usize, opts: &EmitOptions) 
 /// As [`compile_jit`].
 pub fn compile_plan(plan: Plan, threads: usize, opts: &EmitOptions) -> Result<Compiled, CompileError> {
     let (room, layout) = Room::beside_tables(&plan)?;
+    let opts = &EmitOptions { threads, ..*opts };
     let (plan, code, weights) = generate(plan, room, &layout, threads, |plan| compile_jit(plan, &layout, opts))?;
     Ok(Compiled { plan, code: Code::Jit(Box::new(code)), weights })
 }
@@ -89,6 +90,7 @@ pub fn compile_plan(plan: Plan, threads: usize, opts: &EmitOptions) -> Result<Co
 /// As [`compile_image`] and [`Image::load`].
 pub fn compile_kept(plan: Plan, threads: usize, opts: &EmitOptions) -> Result<(Compiled, Vec<u8>), CompileError> {
     let layout = Weights::of(&plan);
+    let opts = &EmitOptions { threads, ..*opts };
     let room = Room::for_weights(&layout)?;
     let (plan, object, weights) = generate(plan, room, &layout, threads, |plan| compile_image(plan, &layout, opts))?;
     // SAFETY: made just now.

@@ -56,8 +56,9 @@ struct Paths {
 impl Paths {
     fn case(&self, case: &mut Case) -> bool {
         let graph = case.graph.as_mut().is_some_and(|g| {
-            let inner = g.library.iter_mut().flat_map(|l| &mut l.function).flat_map(|f| &mut f.node_def);
-            self.nodes(g.node.iter_mut().chain(inner))
+            let functions = g.library.iter_mut().flat_map(|l| &mut l.function);
+            let inner = functions.fold(false, |any, f| any | self.string(f));
+            inner | self.nodes(g.node.iter_mut())
         });
         let feeds = case.steps.iter_mut().flat_map(|s| &mut s.feeds).filter_map(|f| f.value.as_mut());
         let fed = self.tensors(feeds);

@@ -2,13 +2,12 @@
 //!
 //! What code knows on its way (values of dimensions, addresses, what argument blocks hold) counts only where that code has surely run.
 
-use super::codegen;
 use super::dims::Computed;
 use super::schedule::{ArgBlock, Base, Schedule};
+use super::{Definer, codegen};
 use crate::error::CompileError;
 use cranelift_codegen::ir::types::{I8, I32, I64};
 use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Value};
-use cranelift_module::Module;
 use graphc_abi::{Ctx, Status};
 use graphc_passes::plan::{Buf, StepKind};
 use std::collections::HashMap;
@@ -34,7 +33,7 @@ pub(super) enum Open {
     Body { head: Block, after: Block, tested: Facts },
 }
 
-impl<M: Module> Schedule<'_, '_, M> {
+impl<M: Definer> Schedule<'_, '_, M> {
     pub(super) fn control(&mut self, kind: &StepKind, number: usize) -> Result<(), CompileError> {
         match (kind, self.open.pop()) {
             (StepKind::If { cond }, outer) => {

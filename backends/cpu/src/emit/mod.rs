@@ -8,11 +8,11 @@ mod define;
 mod dims;
 mod schedule;
 
-pub(crate) use define::define_quickly;
+pub(crate) use define::{Definer, Queue};
 
 use crate::error::CompileError;
 use crate::perf::symbol_part;
-use crate::tape::{TapeOptions, define_loop};
+use crate::tape::{TapeOptions, declare_loop};
 use crate::weights::Weights;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, types::I64};
 use cranelift_module::{DataId, FuncId, Linkage, Module, ModuleError};
@@ -26,6 +26,8 @@ pub struct EmitOptions {
     pub tape: TapeOptions,
     /// Leave out the checks for cancellation and tracing before each launch.
     pub no_hooks: bool,
+    /// Threads that generate code; 0 counts as one. The code does not depend on them.
+    pub threads: usize,
 }
 
 pub(crate) fn codegen(e: impl Display) -> CompileError {
@@ -58,6 +60,20 @@ pub fn define_plan<M: Module>(
     linkage: Linkage,
     opts: &EmitOptions,
 ) -> Result<FuncId, CompileError> {
+    let mut queue = Queue::new(module, opts.threads);
+    let id = declare_plan(&mut queue, plan, weights, symbol, linkage, opts)?;
+    queue.finish()?;
+    Ok(id)
+}
+
+fn declare_plan<M: Definer>(
+    module: &mut M,
+    plan: &Plan,
+    weights: &Weights,
+    symbol: &str,
+    linkage: Linkage,
+    opts: &EmitOptions,
+) -> Result<FuncId, CompileError> {
     let mut nodes: Vec<&str> = plan.loops.iter().map(|l| l.name.as_str()).collect();
     for step in &plan.steps {
         if let (StepKind::Loop { id, .. }, name) = (&step.kind, step.loc.name())
@@ -74,7 +90,7 @@ pub fn define_plan<M: Module>(
             continue;
         }
         let name = format!("{symbol}.{i}.{}", symbol_part(nodes[i]));
-        let id = define_loop(module, l, &name, &opts.tape).map_err(|e| codegen(format!("loop {}: {e}", l.name)))?;
+        let id = declare_loop(module, l, &name, &opts.tape).map_err(|e| codegen(format!("loop {}: {e}", l.name)))?;
         loops.push(id);
     }
     let sig = status_signature(module, 7);
@@ -103,7 +119,7 @@ pub fn define_main<M: Module>(module: &mut M, model: DataId) -> Result<FuncId, C
     let mut callee = sig.clone();
     callee.params.push(AbiParam::new(I64));
     let callee = module.declare_function("graphc_main", Linkage::Import, &callee)?;
-    schedule::define_function(module, id, sig, |module, b, p| {
+    schedule::define_function(&mut Queue::new(module, 1), id, sig, |module, b, p| {
         let model = module.declare_data_in_func(model, b.func);
         let model = b.ins().symbol_value(I64, model);
         let callee = module.declare_func_in_func(callee, b.func);
@@ -124,6 +140,6 @@ pub fn define_bind<M: Module>(module: &mut M, plan: &Plan, sizes: &[Dim], symbol
     sig.params.extend([AbiParam::new(I64); 3]);
     sig.returns.push(AbiParam::new(I64));
     let id = module.declare_function(symbol, Linkage::Local, &sig)?;
-    schedule::define_bind(module, id, sig, plan, sizes)?;
+    schedule::define_bind(&mut Queue::new(module, 1), id, sig, plan, sizes)?;
     Ok(id)
 }

@@ -2,7 +2,7 @@
 
 use super::control::Open;
 use super::dims::DimCode;
-use super::{EmitOptions, codegen, define_quickly, status_signature};
+use super::{Definer, EmitOptions, codegen, status_signature};
 use crate::error::CompileError;
 use crate::tape::dim_words;
 use crate::weights::Weights;
@@ -45,7 +45,7 @@ pub(super) struct ArgBlock {
     pub(super) holds: Vec<Option<Word>>,
 }
 
-pub(super) struct Schedule<'a, 'f, M: Module> {
+pub(super) struct Schedule<'a, 'f, M: Definer> {
     module: &'a mut M,
     pub(super) b: &'a mut FunctionBuilder<'f>,
     plan: &'a Plan,
@@ -74,11 +74,12 @@ pub(super) struct Hooks {
     hook: FuncRef,
 }
 
-/// Steps of one function at most: some passes of the compiler take more than linear time of long functions.
-const MOST_STEPS: usize = 512;
+/// Steps of one function, more or less: functions are compiled in parallel, and some passes of the compiler take more than linear time
+/// of long ones.
+const MOST_STEPS: usize = 64;
 
 /// Defines the function of a plan; that of a long one calls others, each for some of the steps.
-pub fn define<M: Module>(
+pub fn define<M: Definer>(
     module: &mut M,
     id: FuncId,
     sig: Signature,
@@ -125,7 +126,7 @@ fn parts(plan: &Plan) -> Vec<Range<usize>> {
 }
 
 /// Defines a function; `body` emits its code from the entry block on, given the parameters.
-pub(super) fn define_function<M: Module>(
+pub(super) fn define_function<M: Definer>(
     module: &mut M,
     id: FuncId,
     sig: Signature,
@@ -142,11 +143,11 @@ pub(super) fn define_function<M: Module>(
     body(module, &mut b, &params)?;
     b.seal_all_blocks();
     b.finalize(module.target_config());
-    define_quickly(module, id, &mut context).map_err(|e| CompileError::from(*e))
+    Ok(module.define_quickly(id, &mut context)?)
 }
 
 /// Calls functions of one signature in order, until one fails.
-fn define_calls<M: Module>(module: &mut M, id: FuncId, sig: Signature, called: &[FuncId]) -> Result<(), CompileError> {
+fn define_calls<M: Definer>(module: &mut M, id: FuncId, sig: Signature, called: &[FuncId]) -> Result<(), CompileError> {
     define_function(module, id, sig, |module, b, p| {
         let end = b.create_block();
         b.append_block_param(end, I32);
@@ -176,7 +177,7 @@ struct Source<'a> {
 }
 
 /// Defines a function of some of the steps.
-fn define_steps<M: Module>(
+fn define_steps<M: Definer>(
     module: &mut M,
     id: FuncId,
     sig: Signature,
@@ -229,7 +230,7 @@ fn define_steps<M: Module>(
 }
 
 /// The function that finds the symbols' values in the extents of the inputs, and checks all extents; then the sizes.
-pub fn define_bind<M: Module>(module: &mut M, id: FuncId, sig: Signature, plan: &Plan, sizes: &[Dim]) -> Result<(), CompileError> {
+pub fn define_bind<M: Definer>(module: &mut M, id: FuncId, sig: Signature, plan: &Plan, sizes: &[Dim]) -> Result<(), CompileError> {
     let flags = MemFlagsData::trusted();
     define_function(module, id, sig, |_, b, p| {
         let mut extents: Vec<Vec<Value>> = Vec::with_capacity(plan.inputs.len());
@@ -272,7 +273,7 @@ pub fn define_bind<M: Module>(module: &mut M, id: FuncId, sig: Signature, plan: 
 }
 
 /// `fn(ctx, launch, end) -> status`: tells the tracer, and gives `Cancelled` before a launch of a cancelled run.
-fn define_hook<M: Module>(module: &mut M, of: FuncId) -> Result<FuncId, CompileError> {
+fn define_hook<M: Definer>(module: &mut M, of: FuncId) -> Result<FuncId, CompileError> {
     let sig = status_signature(module, 3);
     let name = format!("{}.hook", module.declarations().get_function_decl(of).linkage_name(of));
     let id = module.declare_function(&name, Linkage::Local, &sig)?;
@@ -315,7 +316,7 @@ fn define_hook<M: Module>(module: &mut M, of: FuncId) -> Result<FuncId, CompileE
     Ok(id)
 }
 
-impl<M: Module> Schedule<'_, '_, M> {
+impl<M: Definer> Schedule<'_, '_, M> {
     /// One launch, skipped where its result is empty.
     fn step(&mut self, i: usize) -> Result<(), CompileError> {
         let step = &self.plan.steps[i];

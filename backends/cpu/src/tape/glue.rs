@@ -5,7 +5,7 @@ use super::code::Op;
 use super::complex::Split;
 use super::nest::Lanes;
 use super::{TapeError, dim_words};
-use crate::emit::define_quickly;
+use crate::emit::Definer;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -94,14 +94,14 @@ fn cost(body: &Body) -> i64 {
 }
 
 /// `fn(data, chunk, worker)`: one chunk.
-fn chunk_signature<M: Module>(module: &M) -> Signature {
+fn chunk_signature<M: Definer>(module: &M) -> Signature {
     let mut s = module.make_signature();
     s.params.extend([AbiParam::new(I64); 3]);
     s
 }
 
 /// Defines `symbol` over the kernels, best tier first, the last for every machine.
-pub fn define<M: Module>(
+pub fn define<M: Definer>(
     module: &mut M,
     loops: &Split,
     body: &Body,
@@ -201,12 +201,12 @@ pub fn define<M: Module>(
     b.ins().return_(&[ok]);
     b.finalize(module.target_config());
     let id = module.declare_function(symbol, Linkage::Local, &ctx.func.signature)?;
-    define_quickly(module, id, &mut ctx).map_err(TapeError::Module)?;
+    module.define_quickly(id, &mut ctx)?;
     Ok(id)
 }
 
 /// The function of one chunk: fills the frame for its part of the split axis and calls the kernel.
-fn define_chunk<M: Module>(
+fn define_chunk<M: Definer>(
     module: &mut M,
     loops: &Split,
     body: &Body,
@@ -320,6 +320,6 @@ fn define_chunk<M: Module>(
     b.ins().return_(&[]);
     b.finalize(module.target_config());
     let id = module.declare_function(&format!("{symbol}.chunk"), Linkage::Local, &ctx.func.signature)?;
-    define_quickly(module, id, &mut ctx).map_err(TapeError::Module)?;
+    module.define_quickly(id, &mut ctx)?;
     Ok(id)
 }

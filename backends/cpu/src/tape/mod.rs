@@ -32,6 +32,7 @@ mod select;
 mod vector;
 mod walk;
 
+use crate::emit::{Definer, Queue};
 pub use body::Body;
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use graphc_abi::Ctx;
@@ -106,6 +107,11 @@ pub fn dim_words(l: &Loop) -> Vec<Dim> {
 
 /// Compiles `l` as function `symbol` (local to the module) of signature [`LoopFn`].
 pub fn define_loop<M: Module>(module: &mut M, l: &Loop, symbol: &str, opts: &TapeOptions) -> Result<FuncId, TapeError> {
+    declare_loop(&mut Queue::new(module, 1), l, symbol, opts)
+}
+
+/// As [`define_loop`], of a module that may compile later.
+pub(crate) fn declare_loop<M: Definer>(module: &mut M, l: &Loop, symbol: &str, opts: &TapeOptions) -> Result<FuncId, TapeError> {
     let split = complex::split(l)?;
     let body = Body::new(&split.l)?;
     let x64 = module.isa().name() == "x64";

@@ -56,18 +56,22 @@ fn objects_run_where_they_are_placed() {
     });
     for place in [WeightsPlace::Embedded, WeightsPlace::File] {
         let options = ObjectOptions { place, ..options(Machine::here(Cpu::Baseline).unwrap()) };
-        let compiled = || {
-            let mut o = compile_object(source([&m]), &options).unwrap();
+        let compiled = |threads| {
+            let emit = EmitOptions { threads, ..options.emit };
+            let mut o = compile_object(source([&m]), &ObjectOptions { emit, ..options }).unwrap();
             (o.weights.take(), o.write().unwrap())
         };
-        let (weights, object) = compiled();
-        assert_eq!((&weights, &object), (&compiled().0, &compiled().1), "the same plan gives another object");
+        let (weights, object) = compiled(1);
+        for threads in [1, 2, 3] {
+            assert!((&weights, &object) == (&compiled(threads).0, &compiled(threads).1), "another object on {threads} threads");
+        }
         // SAFETY: made just now.
         let code = unsafe { Loaded::load(&object, []) }.unwrap();
         // SAFETY: the symbol is the model's table, and the code and weights outlive all that is made of it.
         let model = unsafe { Model::new(code.symbol(&symbol("net")).unwrap().cast()) }.unwrap();
         // SAFETY: as above.
-        let made = |w: Option<&[u8]>| unsafe { Instance::new(model, Options { compute: Compute::Threads(2), weights: w, files: &[] }) };
+        let made =
+            |w: Option<&[u8]>| unsafe { Instance::new(model, Options { compute: Compute::Threads(2), weights: w, files: &[] }) };
         if let Some(w) = &weights {
             assert!(made(None).is_err(), "runs without its weights");
             let mut other = w.clone();
