@@ -35,7 +35,7 @@ impl Linked {
             let examples: Vec<Vec<View>> = feeds.iter().map(|f| callable.views(f)).collect::<Result<_, _>>()?;
             builder.function(&format!("f{k}"), callable, &examples)?;
         }
-        let object = builder.compile(Machine::here(Cpu::Baseline).map_err(failed)?, WeightsPlace::Embedded, false)?;
+        let object = builder.compile(Machine::here(Cpu::Baseline).map_err(failed)?, WeightsPlace::Embedded, false, None)?;
         // SAFETY: made just now.
         let code = unsafe { Loaded::load(&object.write().map_err(failed)?, graphc_stages::symbols()) }.map_err(failed)?;
         // SAFETY: the symbol is the model's table, and `code` outlives the instance.

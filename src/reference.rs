@@ -9,8 +9,8 @@ use std::fmt::Write;
 const SESSION: &[(&str, &str)] = &[
     ("GC0601", "code generation failed, or an operation has no code for its types; each is listed with its node"),
     ("GC0602", "something that graphc does not support yet"),
-    ("GC0604", "a part of a graph must know more of its inputs to be compiled ahead of time; give an example"),
     ("GC0603", "a package cannot be read or written, is damaged, or was made for another machine or version"),
+    ("GC0604", "a part of a graph must know more of its inputs to be compiled ahead of time; give an example"),
     ("GC0701", "a feed is missing, unknown, or of another type or shape than the graph declares"),
     ("GC0702", "the caller's output has not the size that is written"),
     ("GC0703", "the run failed at a node: an index out of range, a division by zero, a cancelled run"),
@@ -19,6 +19,7 @@ const SESSION: &[(&str, &str)] = &[
     ("GC0706", "a run needs more memory than there is"),
     ("GC0707", "a host function or control flow failed at a node; the class is TensorFlow's"),
     ("GC0708", "a run of code that was compiled ahead of time failed; the class is TensorFlow's"),
+    ("GC0709", "a GPU is not there, has no kernel for something of the model, or its driver failed"),
 ];
 
 /// The name of an error kind as words: `ChecksumMismatch` is "checksum mismatch".

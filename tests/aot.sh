@@ -180,6 +180,18 @@ if have ldd && ldd ./pitch | grep -v -e linux-vdso -e ld-linux -e 'libc\.' -e 'l
     exit 1
 fi
 
+# Line information leads from code to the launch that it is of, and its node.
+compile "$golden"/small_cnn/saved_model -o traced -g
+grep -q '^  \[2\] conv2d_f32 .*conv2d_1' traced.plan
+if have gdb; then
+    gdb -batch -ex 'break gc_pool2d_f32' -ex run -ex bt ./traced >backtrace 2>&1
+    line=$(grep -n '^  \[1\] pool2d_f32' traced.plan | cut -d: -f1)
+    grep -q "traced.serving_default () at ./traced.plan:$line" backtrace || { cat backtrace && exit 1; }
+    ok "line information in gdb"
+else
+    echo "skipped line information: there is no gdb"
+fi
+
 # The same bytes, whatever the process.
 compile "$golden"/basic_pitch/saved_model -o pitch1.o --name pitch
 GRAPHC_TIER=portable compile "$golden"/basic_pitch/saved_model -o pitch2.o --name pitch

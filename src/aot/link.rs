@@ -89,17 +89,20 @@ pub struct Linker {
     cc: OsString,
     /// Prefix of the names of the other tools.
     tools: &'static str,
+    /// Whether symbols and line information stay.
+    debug: bool,
 }
 
 /// What programs and shared libraries need of the system.
 const LIBRARIES: [&str; 3] = ["-lm", "-lpthread", "-ldl"];
 
 impl Linker {
-    /// The linker of `machine`: `$CC`, or `cc`, or for another system the compiler that Debian has for it.
+    /// The linker of `machine`: `$CC`, or `cc`, or for another system the compiler that Debian has for it. With `debug` it keeps symbols and
+    /// line information.
     ///
     /// # Errors
     /// If there is no runtime archive for the machine, or no known compiler.
-    pub fn new(machine: Machine, archive: Archive) -> Result<Linker, Error> {
+    pub fn new(machine: Machine, archive: Archive, debug: bool) -> Result<Linker, Error> {
         let path = archive.find(machine).ok_or_else(|| {
             let other = if machine.is_here() { String::new() } else { format!(" --target {}", machine.triple()) };
             let (file, (variable, build, _)) = (archive.file(), archive.build());
@@ -110,11 +113,15 @@ impl Linker {
         let tools = tools(machine)?;
         let cc =
             std::env::var_os("CC").unwrap_or_else(|| if tools.is_empty() { "cc".into() } else { format!("{tools}gcc").into() });
-        Ok(Linker { archive: path, cc, tools })
+        Ok(Linker { archive: path, cc, tools, debug })
     }
 
     fn cc(&self) -> Command {
         Command::new(&self.cc)
+    }
+
+    fn strip(&self) -> Option<&'static str> {
+        (!self.debug).then_some("-s")
     }
 
     fn tool(&self, name: &str) -> Command {
@@ -129,7 +136,8 @@ impl Linker {
         let scratch = Scratch::new()?;
         let model = write(&scratch, "model.o", object)?;
         let mut cc = self.cc();
-        cc.arg("-o").arg(to).arg(model).arg(&self.archive).args(["-s", "-Wl,--gc-sections", "-Wl,--build-id=none"]).args(LIBRARIES);
+        cc.arg("-o").arg(to).arg(model).arg(&self.archive).args(self.strip()).args(["-Wl,--gc-sections", "-Wl,--build-id=none"]);
+        cc.args(LIBRARIES);
         run(&mut cc, "linking the program")
     }
 
@@ -143,7 +151,7 @@ impl Linker {
         let exported = format!("{{ global: {}; {}; local: *; }};\n", symbol(name), INTERFACE.join("; "));
         let exports = write(&scratch, "exports", exported.as_bytes())?;
         let mut cc = self.cc();
-        cc.args(["-shared", "-s", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-Bsymbolic"]);
+        cc.arg("-shared").args(self.strip()).args(["-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-Bsymbolic"]);
         if let Some(file) = to.file_name() {
             let mut soname = OsString::from("-Wl,-soname,");
             soname.push(file);
@@ -169,7 +177,10 @@ impl Linker {
         run(&mut cc, "linking the static library")?;
         // Names of the runtime's inside stay inside; those of the interface may be there several times.
         let mut objcopy = self.tool("objcopy");
-        objcopy.args(["--wildcard", "--keep-global-symbol=graphc_*", "--strip-debug"]);
+        objcopy.args(["--wildcard", "--keep-global-symbol=graphc_*"]);
+        if !self.debug {
+            objcopy.arg("--strip-debug");
+        }
         // Bitcode of merged objects is read as one by tools that know it, and is not.
         objcopy.args(["--remove-section=.llvmbc", "--remove-section=.llvmcmd"]);
         objcopy.arg(format!("--keep-global-symbol={}", symbol(name)));

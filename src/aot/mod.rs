@@ -142,13 +142,14 @@ impl Builder {
         rust::module(&self.source)
     }
 
-    /// Compiles the model for `machine`; with `program`, the object has a main function.
+    /// Compiles the model for `machine`; with `program`, the object has a main function; with `lines`, line information that refers to a
+    /// listing in a file of that name.
     ///
     /// # Errors
     /// If code generation fails.
-    pub fn compile(self, machine: Machine, place: WeightsPlace, program: bool) -> Result<Object, Error> {
+    pub fn compile(self, machine: Machine, place: WeightsPlace, program: bool, lines: Option<String>) -> Result<Object, Error> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let options = ObjectOptions { machine, place, program, emit: EmitOptions { threads, ..EmitOptions::default() } };
+        let options = ObjectOptions { machine, place, program, lines, emit: EmitOptions { threads, ..EmitOptions::default() } };
         object::compile_object(self.finish()?, &options).map_err(|e| Error::Compile(e.to_string()))
     }
 }

@@ -53,6 +53,10 @@ pub struct Args {
     /// Instructions that code may use without asking. Whatever it is, an object for x86-64 uses better ones where the machine that runs it has them
     #[arg(long, default_value = "baseline", value_parser = PossibleValuesParser::new(Cpu::ALL.map(|(name, _)| name)))]
     cpu: String,
+    /// Keep symbols, and add line information for debuggers and profilers. It refers to NAME.plan, written beside the output: a line for
+    /// each launch, with its node
+    #[arg(short = 'g', long)]
+    debug: bool,
     /// Print what the output consists of
     #[arg(long)]
     report: bool,
@@ -120,19 +124,23 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let archive = builder.archive();
     // What links is looked for before code generation takes time.
     let linker = match emit {
-        Emit::Static | Emit::Shared | Emit::Program => Some(Linker::new(machine, archive)?),
+        Emit::Static | Emit::Shared | Emit::Program => Some(Linker::new(machine, archive, args.debug)?),
         Emit::Object | Emit::Package | Emit::Rust => None,
     };
     let (header, module) = (builder.header(), builder.rust_module());
     let place = if args.weights.is_some() || emit == Emit::Package { WeightsPlace::File } else { WeightsPlace::Embedded };
+    let listing = format!("{}.plan", aot::identifier(&name));
     let mut object = {
         let _line = progress::line("compiling");
-        builder.compile(machine, place, emit == Emit::Program)?
+        builder.compile(machine, place, emit == Emit::Program, args.debug.then(|| listing.clone()))?
     };
     args.model.note_integers(&session);
     drop(session);
     let report = object.report.clone();
     let mut written = vec![args.output.clone()];
+    if let Some(text) = object.listing() {
+        save(&args.output.with_file_name(&listing), text.as_bytes(), &mut written)?;
+    }
     if let Some(path) = &args.weights {
         save(path, &object.weights.take().unwrap_or_default(), &mut written)?;
     }

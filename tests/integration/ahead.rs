@@ -21,7 +21,7 @@ fn package(name: &str, folder: &Folder) -> PathBuf {
     let example = Random(7).inputs(&callable, &|_, axis| if axis == 0 { 3 } else { 6 });
     let mut builder = Builder::of(&session, name).unwrap();
     builder.function("serve", &callable, &[views(&example)]).unwrap();
-    let object = builder.compile(here(), WeightsPlace::File, false).unwrap();
+    let object = builder.compile(here(), WeightsPlace::File, false, None).unwrap();
     Package::write(object, name, here(), &file).unwrap();
     file
 }
@@ -84,7 +84,7 @@ fn instances_have_state_of_their_own() {
     builder.function("train_step", &train, &[]).unwrap();
     let folder = Folder::new("learner");
     let file = folder.0.join("learner.graphc");
-    Package::write(builder.compile(here(), WeightsPlace::File, false).unwrap(), "learner", here(), &file).unwrap();
+    Package::write(builder.compile(here(), WeightsPlace::File, false, None).unwrap(), "learner", here(), &file).unwrap();
     let package = open(&file).unwrap();
     let inputs = Random(3).inputs(&train, &|_, _| 8);
     let step = |instance: &graphc_stages::Instance| linked::call(instance, 0, train.outputs(), &views(&inputs)).unwrap();

@@ -47,7 +47,7 @@ pub fn compile_jit(plan: &Plan, weights: &Weights, opts: &EmitOptions) -> Result
         builder.symbol(s.name, s.address);
     }
     let mut module = JITModule::new(builder);
-    let id = define_plan(&mut module, plan, weights, &symbol_part(&plan.name), Linkage::Export, opts)?;
+    let id = define_plan(&mut module, plan, weights, &symbol_part(&plan.name), Linkage::Export, opts)?.entry;
     // The JIT would panic on a symbol that it cannot find.
     let missing: Vec<&str> = module
         .declarations()

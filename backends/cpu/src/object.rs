@@ -3,9 +3,10 @@
 //! An object exports one symbol, the tables of [`graphc_abi::model`], through which an engine finds everything else: code, packed
 //! weights, first values of variables. It imports kernels by name.
 
+mod lines;
 mod tables;
 
-use crate::emit::{EmitOptions, codegen, define_bind, define_main, define_plan};
+use crate::emit::{DefinedPlan, EmitOptions, codegen, define_bind, define_main, define_plan};
 use crate::error::CompileError;
 use crate::header::identifier;
 use crate::machine::Machine;
@@ -17,6 +18,7 @@ use graphc_abi::{ALIGN, model as raw};
 use graphc_ir::{Dim, Elem, Tensor, TfStatus};
 use graphc_kernels::tier::Tier;
 use graphc_passes::plan::Plan;
+use lines::Lines;
 use std::collections::HashMap;
 use tables::{Address, Tables, WORD, words};
 
@@ -101,18 +103,21 @@ pub enum WeightsPlace {
 }
 
 /// How an object is made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ObjectOptions {
     pub machine: Machine,
     pub place: WeightsPlace,
     /// Whether the object has the main function of a program.
     pub program: bool,
+    /// The name of a listing's file, for line information that refers to it.
+    pub lines: Option<String>,
     pub emit: EmitOptions,
 }
 
 /// A compiled model.
 pub struct Object {
     module: ObjectModule,
+    lines: Option<Lines>,
     /// The content of the file of weights, if they are not in the object.
     pub weights: Option<Vec<u8>>,
     pub report: Report,
@@ -141,12 +146,21 @@ pub struct FunctionReport {
 }
 
 impl Object {
+    /// The listing that line information refers to, if there is any.
+    pub fn listing(&self) -> Option<&str> {
+        self.lines.as_ref().map(|l| l.listing.as_str())
+    }
+
     /// The bytes of the object file.
     ///
     /// # Errors
     /// If it grows beyond what its format can say.
     pub fn write(self) -> Result<Vec<u8>, CompileError> {
-        self.module.finish().object.write().map_err(codegen)
+        let mut product = self.module.finish();
+        if let Some(lines) = self.lines {
+            lines.write(&mut product)?;
+        }
+        product.object.write().map_err(codegen)
     }
 }
 
@@ -161,7 +175,7 @@ pub fn symbol(name: &str) -> String {
 /// # Errors
 /// If a loop has no code there, or a plan takes a symbol that no input tells.
 pub fn compile_object(source: ModelSource, options: &ObjectOptions) -> Result<Object, CompileError> {
-    let ObjectOptions { machine, place, program, emit: mut opts } = *options;
+    let ObjectOptions { machine, place, program, emit: mut opts, ref lines } = *options;
     opts.tape.variants = machine.variants();
     let mut builder = ObjectBuilder::new(machine.isa(true)?, "graphc", default_libcall_names())?;
     builder.per_function_section(false);
@@ -173,11 +187,12 @@ pub fn compile_object(source: ModelSource, options: &ObjectOptions) -> Result<Ob
         file: Vec::new(),
         packed: HashMap::new(),
         report: Report::default(),
+        lines: lines.as_deref().map(Lines::new),
         opts,
     };
     let mut tables = Tables::default();
     writer.model(source, &mut tables)?;
-    let Writer { mut module, prefix, file, mut report, .. } = writer;
+    let Writer { mut module, prefix, file, mut report, lines, .. } = writer;
     let tables = tables.define(&mut module, &format!("{prefix}_model"))?;
     if program {
         define_main(&mut module, tables)?;
@@ -190,7 +205,7 @@ pub fn compile_object(source: ModelSource, options: &ObjectOptions) -> Result<Ob
     report.families = tables.collect();
     report.families.sort();
     let weights = (place == WeightsPlace::File).then_some(file);
-    Ok(Object { module, weights, report })
+    Ok(Object { module, lines, weights, report })
 }
 
 struct Writer {
@@ -203,6 +218,7 @@ struct Writer {
     /// Packed weights that were placed already, by content.
     packed: HashMap<Vec<u8>, Placed>,
     report: Report,
+    lines: Option<Lines>,
     opts: EmitOptions,
 }
 
@@ -285,7 +301,10 @@ impl Writer {
         // Weights as they are stored, and what is done to have them as the code wants them.
         let (stored, placement) = layout.stored(&plan).unwrap_or_else(|| (layout.clone(), Placement::default()));
         let consts = std::mem::take(&mut plan.consts);
-        let entry = define_plan(&mut self.module, &plan, &layout, name, Linkage::Local, &self.opts)?;
+        let DefinedPlan { entry, functions } = define_plan(&mut self.module, &plan, &layout, name, Linkage::Local, &self.opts)?;
+        if let Some(lines) = &mut self.lines {
+            lines.add(&plan, name, functions, &self.module);
+        }
         let bind = define_bind(&mut self.module, &plan, &sizes(&plan), &format!("{name}.bind"))?;
         let mut bytes = vec![0u8; stored.allocated()];
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -21,6 +21,15 @@ pub(crate) struct Queue<'m, M: Module> {
     module: &'m mut M,
     threads: usize,
     waiting: Vec<(FuncId, Work)>,
+    defined: Vec<Defined>,
+}
+
+/// A function of the code.
+pub struct Defined {
+    pub id: FuncId,
+    pub size: usize,
+    /// Where code of a step of the plan begins: bytes from the start, and the step.
+    pub steps: Vec<(u32, usize)>,
 }
 
 /// A function that is not defined yet.
@@ -34,18 +43,22 @@ struct Code {
     align: u64,
     bytes: Vec<u8>,
     relocs: Vec<ModuleReloc>,
+    steps: Vec<(u32, usize)>,
 }
 
 impl Code {
     fn of(id: FuncId, context: &mut Context, isa: &dyn TargetIsa) -> ModuleResult<Code> {
         let code = context.compile(isa, &mut ControlPlane::default()).map_err(|e| ModuleError::Compilation(e.inner))?;
         let (align, bytes, relocs) = (u64::from(code.buffer.alignment), code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
+        let steps = code.buffer.get_srclocs_sorted().iter().filter(|p| !p.loc.is_default());
+        let steps = steps.map(|p| (p.start, p.loc.bits() as usize)).collect();
         let relocs = relocs.iter().map(|r| ModuleReloc::from_mach_reloc(r, &context.func, id)).collect();
-        Ok(Code { align, bytes, relocs })
+        Ok(Code { align, bytes, relocs, steps })
     }
 
-    fn define<M: Module>(&self, module: &mut M, id: FuncId) -> ModuleResult<()> {
-        module.define_function_bytes(id, self.align, &self.bytes, &self.relocs)
+    fn define<M: Module>(self, module: &mut M, id: FuncId) -> ModuleResult<Defined> {
+        module.define_function_bytes(id, self.align, &self.bytes, &self.relocs)?;
+        Ok(Defined { id, size: self.bytes.len(), steps: self.steps })
     }
 }
 
@@ -77,7 +90,7 @@ impl<M: Module> Definer for Queue<'_, M> {
 impl<'m, M: Module> Queue<'m, M> {
     /// To be compiled on `threads` threads with the caller's; on one thread at once.
     pub fn new(module: &'m mut M, threads: usize) -> Queue<'m, M> {
-        Queue { module, threads, waiting: Vec::new() }
+        Queue { module, threads, waiting: Vec::new(), defined: Vec::new() }
     }
 
     fn take(&mut self, id: FuncId, context: &mut Context, quickly: bool) -> ModuleResult<()> {
@@ -87,14 +100,16 @@ impl<'m, M: Module> Queue<'m, M> {
             return Ok(());
         }
         let isa = self.module.isa();
-        Code::of(id, context, if quickly { quick_isa(isa)? } else { isa })?.define(self.module, id)
+        let code = Code::of(id, context, if quickly { quick_isa(isa)? } else { isa })?;
+        self.defined.push(code.define(self.module, id)?);
+        Ok(())
     }
 
-    /// Compiles what waits and defines it.
+    /// Compiles what waits and defines it; all functions, in their order.
     ///
     /// # Errors
     /// The first function that cannot be compiled or defined.
-    pub fn finish(self) -> ModuleResult<()> {
+    pub fn finish(mut self) -> ModuleResult<Vec<Defined>> {
         let isa = self.module.isa();
         let quick = quick_isa(isa)?;
         let compiled = self.waiting.iter().filter(|(_, w)| matches!(w, Work::Compile { .. })).count();
@@ -118,9 +133,10 @@ impl<'m, M: Module> Queue<'m, M> {
         });
         for (id, _, done) in jobs {
             let lost = || Err(ModuleError::Compilation(CodegenError::Unsupported("a thread of the compiler was lost".into())));
-            done.into_inner().unwrap_or_else(lost)?.define(self.module, id)?;
+            let code = done.into_inner().unwrap_or_else(lost)?;
+            self.defined.push(code.define(self.module, id)?);
         }
-        Ok(())
+        Ok(self.defined)
     }
 }
 
@@ -154,11 +170,12 @@ impl<M: Module> Module for Queue<'_, M> {
     }
 
     fn define_function_bytes(&mut self, id: FuncId, align: u64, bytes: &[u8], relocs: &[ModuleReloc]) -> ModuleResult<()> {
+        let code = Code { align, bytes: bytes.to_vec(), relocs: relocs.to_vec(), steps: Vec::new() };
         if self.threads <= 1 {
-            return self.module.define_function_bytes(id, align, bytes, relocs);
+            self.defined.push(code.define(self.module, id)?);
+        } else {
+            self.waiting.push((id, Work::Code(code)));
         }
-        let code = Code { align, bytes: bytes.to_vec(), relocs: relocs.to_vec() };
-        self.waiting.push((id, Work::Code(code)));
         Ok(())
     }
 

@@ -8,7 +8,7 @@ mod define;
 mod dims;
 mod schedule;
 
-pub(crate) use define::{Definer, Queue};
+pub(crate) use define::{Defined, Definer, Queue};
 
 use crate::error::CompileError;
 use crate::perf::symbol_part;
@@ -48,6 +48,13 @@ fn status_signature<M: Module>(module: &M, n: usize) -> Signature {
     sig
 }
 
+/// What a plan became.
+pub struct DefinedPlan {
+    pub entry: FuncId,
+    /// All functions, in the order in which they were defined.
+    pub functions: Vec<Defined>,
+}
+
 /// Defines the plan's function as `symbol`, with its loops as local functions.
 ///
 /// # Errors
@@ -59,11 +66,10 @@ pub fn define_plan<M: Module>(
     symbol: &str,
     linkage: Linkage,
     opts: &EmitOptions,
-) -> Result<FuncId, CompileError> {
+) -> Result<DefinedPlan, CompileError> {
     let mut queue = Queue::new(module, opts.threads);
-    let id = declare_plan(&mut queue, plan, weights, symbol, linkage, opts)?;
-    queue.finish()?;
-    Ok(id)
+    let entry = declare_plan(&mut queue, plan, weights, symbol, linkage, opts)?;
+    Ok(DefinedPlan { entry, functions: queue.finish()? })
 }
 
 fn declare_plan<M: Definer>(
@@ -89,7 +95,7 @@ fn declare_plan<M: Definer>(
             loops.push(loops[same]);
             continue;
         }
-        let name = format!("{symbol}.{i}.{}", symbol_part(nodes[i]));
+        let name = format!("{}{}", loop_prefix(symbol, i), symbol_part(nodes[i]));
         let id = declare_loop(module, l, &name, &opts.tape).map_err(|e| codegen(format!("loop {}: {e}", l.name)))?;
         loops.push(id);
     }
@@ -97,6 +103,16 @@ fn declare_plan<M: Definer>(
     let id = module.declare_function(symbol, linkage, &sig)?;
     schedule::define(module, id, sig, plan, weights, &loops, opts)?;
     Ok(id)
+}
+
+/// What the name of a loop's function begins with.
+fn loop_prefix(symbol: &str, number: usize) -> String {
+    format!("{symbol}.{number}.")
+}
+
+/// The number of the loop of the plan `symbol` that a function of this name belongs to.
+pub(crate) fn loop_of(symbol: &str, name: &str) -> Option<usize> {
+    name.strip_prefix(symbol)?.strip_prefix('.')?.split_once('.')?.0.parse().ok()
 }
 
 fn computes_the_same(a: &Loop, b: &Loop) -> bool {

@@ -8,7 +8,9 @@ use crate::tape::dim_words;
 use crate::weights::Weights;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Value};
+use cranelift_codegen::ir::{
+    Block, FuncRef, InstBuilder, MemFlagsData, Signature, SourceLoc, StackSlot, StackSlotData, StackSlotKind, Value,
+};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 use graphc_abi::args::{self, FieldKind};
@@ -319,6 +321,8 @@ fn define_hook<M: Definer>(module: &mut M, of: FuncId) -> Result<FuncId, Compile
 impl<M: Definer> Schedule<'_, '_, M> {
     /// One launch, skipped where its result is empty.
     fn step(&mut self, i: usize) -> Result<(), CompileError> {
+        // Line information is made of it.
+        self.b.set_srcloc(SourceLoc::new(i as u32));
         let step = &self.plan.steps[i];
         let (callee, operands) = match &step.kind {
             StepKind::Kernel { symbol, args } => {

@@ -39,26 +39,48 @@ pub fn source<'a>(modules: impl IntoIterator<Item = &'a Module>) -> ModelSource 
 
 /// How an object for `machine` is made, with its weights in it.
 pub fn options(machine: Machine) -> ObjectOptions {
-    ObjectOptions { machine, place: WeightsPlace::Embedded, program: false, emit: EmitOptions::default() }
+    ObjectOptions { machine, place: WeightsPlace::Embedded, program: false, lines: None, emit: EmitOptions::default() }
 }
 
-#[test]
-fn objects_run_where_they_are_placed() {
-    let mut rng = Rng(7);
+/// Two layers of open batch, with a function that is a loop of its own between them.
+fn perceptron(rng: &mut Rng) -> Module {
     let [w1, b1, w2] = [&[20, 33][..], &[33], &[33, 10]].map(|s| rng.tensor(Elem::F32, s));
-    let m = module(&[Type::new(Elem::F32, vec![sym("n"), 20i64.into()])], |b, p| {
+    module(&[Type::new(Elem::F32, vec![sym("n"), 20i64.into()])], |b, p| {
         let [w1, b1, w2] = [w1, b1, w2].map(|t| b.constant(t));
         let product = || Attrs::new().with("lhs", vec![1i64]).with("rhs", vec![0i64]);
         let h = b.op(Op::Contract, &[p[0], w1, b1], product().with("bias", true).with("act", "relu"))?;
         let y = b.op(Op::Contract, &[h, w2], product())?;
         let y = b.un(Op::Tanh, y)?;
         Ok(vec![b.un(Op::Softmax, y)?])
-    });
+    })
+}
+
+#[test]
+fn line_information_is_told_of_each_launch() {
+    let m = perceptron(&mut Rng(7));
+    let lines = Some("net.plan".to_owned());
+    let made =
+        || compile_object(source([&m]), &ObjectOptions { lines: lines.clone(), ..options(Machine::here(Cpu::Baseline).unwrap()) });
+    let object = made().unwrap();
+    let listing = object.listing().unwrap().to_owned();
+    let plan = plan(&m, "f").unwrap();
+    let launches = listing.lines().filter(|l| l.trim_start().starts_with('[')).count();
+    assert!(launches > 0 && launches == plan.steps.len(), "{listing}");
+    let bytes = object.write().unwrap();
+    let has = |name: &str| bytes.windows(name.len()).any(|w| w == name.as_bytes());
+    assert!([".debug_info", ".debug_line", "net.plan"].iter().all(|n| has(n)));
+    assert!(bytes == made().unwrap().write().unwrap(), "two objects of one model differ");
+}
+
+#[test]
+fn objects_run_where_they_are_placed() {
+    let mut rng = Rng(7);
+    let m = perceptron(&mut rng);
     for place in [WeightsPlace::Embedded, WeightsPlace::File] {
         let options = ObjectOptions { place, ..options(Machine::here(Cpu::Baseline).unwrap()) };
         let compiled = |threads| {
             let emit = EmitOptions { threads, ..options.emit };
-            let mut o = compile_object(source([&m]), &ObjectOptions { emit, ..options }).unwrap();
+            let mut o = compile_object(source([&m]), &ObjectOptions { emit, ..options.clone() }).unwrap();
             (o.weights.take(), o.write().unwrap())
         };
         let (weights, object) = compiled(1);
