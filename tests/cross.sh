@@ -37,3 +37,10 @@ done
 cargo test --release --quiet -p graphc-kernels --lib --tests --target $arm -- --skip of_real_shapes
 cargo test --release --quiet -p graphc-cpu --test jit emulated -- --ignored
 cargo test --release --quiet --test integration cross -- --ignored --nocapture
+# A model of strings, which runs in stages.
+cargo build --release --quiet -p graphc-rt-full --target $arm
+words=tests/golden/words
+program=$(mktemp)
+${CARGO_TARGET_DIR:-target}/release/graphc compile $words/saved_model -o "$program" --input $words/io_1.npz --target $arm >/dev/null
+qemu-aarch64 -L /usr/aarch64-linux-gnu "$program" --input $words/io_1.npz | grep '"blue", "green", "red", "red", "none of them"'
+rm -f "$program" "$program".*

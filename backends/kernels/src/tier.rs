@@ -86,13 +86,14 @@ fn dots() -> u8 {
         }
         known => known,
     };
-    match tier() {
+    let of_tier = match tier() {
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 => known & !INT8_AVX,
+        Tier::Avx512 => !INT8_AVX,
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx2 => known & INT8_AVX,
+        Tier::Avx2 => INT8_AVX,
         _ => 0,
-    }
+    };
+    known & of_tier
 }
 
 /// True where the tier in use has instructions for dot products of bf16.

@@ -230,8 +230,8 @@ impl Stages<'_> {
 
 impl Output {
     fn set(&mut self, port: Port, t: Tensor) -> Result<(), Error> {
-        let text = |s: &Box<[u8]>| Text { data: s.as_ptr(), size: s.len() };
-        self.texts = t.strings().map(|s| s.iter().map(text).collect()).unwrap_or_default();
+        let text = |s: &[u8]| Text { data: s.as_ptr(), size: s.len() };
+        self.texts = t.strings().map(|s| s.iter().map(|s| text(s)).collect()).unwrap_or_default();
         self.dims = t.shape().iter().map(|&n| n as i64).collect();
         if let Some((data, given)) = self.lent {
             let bytes = t.bytes();
