@@ -14,5 +14,6 @@ mod hostile;
 mod precision;
 mod random;
 mod sharing;
+mod stages;
 mod state;
 mod support;
