@@ -14,6 +14,8 @@
 
 pub mod aot;
 pub mod compare;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod linked;
 pub mod npz;
 pub mod ops;
@@ -35,6 +37,7 @@ pub use graphc_runtime::{
 use graphc_ir::{Func, Module, text};
 use graphc_passes::pass::{Diag, PassCx};
 use graphc_passes::pipeline::{self, Observer, PassTiming};
+use graphc_passes::target::Target;
 use half::{bf16, f16};
 
 /// Runs the standard passes for this machine's CPU over a module.
@@ -42,9 +45,20 @@ use half::{bf16, f16};
 /// # Errors
 /// The first error of a pass or of the observer.
 pub fn optimise(module: &mut Module, precision: Precision, observer: &mut dyn Observer) -> Result<Vec<PassTiming>, Error> {
-    let target = graphc_cpu::CpuTarget;
-    pipeline::run(module, &pipeline::standard(), &PassCx { target: &target, precision }, observer)
-        .map_err(|e| Error::Compile(e.to_string()))
+    optimise_for(&graphc_cpu::CpuTarget, module, precision, observer)
+}
+
+/// Runs the standard passes for a target over a module.
+///
+/// # Errors
+/// As [`optimise`].
+pub fn optimise_for(
+    target: &dyn Target,
+    module: &mut Module,
+    precision: Precision,
+    observer: &mut dyn Observer,
+) -> Result<Vec<PassTiming>, Error> {
+    pipeline::run(module, &pipeline::standard(), &PassCx { target, precision }, observer).map_err(|e| Error::Compile(e.to_string()))
 }
 
 /// The plan of an optimised function as text.

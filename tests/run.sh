@@ -37,4 +37,5 @@ if [ -d $corpus/public ]; then
     conformance $corpus/public --backend interp --sample 20
     conformance $corpus/public --backend object
 fi
+step tests/gpu.sh
 printf '\nall checks passed\n'

@@ -78,8 +78,8 @@ struct ProgramText {
 impl Cache {
     /// The programs in `folder` of the model at `path`; `None` if the files of the model cannot be told.
     pub fn open(folder: &Path, path: &Path, options: &SessionOptions) -> Option<Cache> {
-        let mut origin = format!("graphc {} {:?}\n", env!("CARGO_PKG_VERSION"), graphc_kernels::tier::tier());
-        identify(&std::env::current_exe().ok()?, &mut origin)?;
+        let mut origin = this_build()?;
+        writeln!(origin, "{:?}", graphc_kernels::tier::tier()).ok()?;
         let mut files = Vec::new();
         model_files(path, &mut files)?;
         if let Some(prefix) = &options.checkpoint {
@@ -96,6 +96,13 @@ impl Cache {
     pub fn entry(&self, wanted: &Wanted) -> Entry {
         Entry { folder: self.folder.clone(), key: format!("{}\n{wanted:?}", self.origin) }
     }
+}
+
+/// What tells this build of graphc from others.
+pub fn this_build() -> Option<String> {
+    let mut text = format!("graphc {}\n", env!("CARGO_PKG_VERSION"));
+    identify(&std::env::current_exe().ok()?, &mut text)?;
+    Some(text)
 }
 
 /// The graph's file and those of its variables. A SavedModel's assets are read at run time.

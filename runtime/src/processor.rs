@@ -2,6 +2,7 @@
 
 use crate::device::DeviceName;
 use crate::error::{Error, Result};
+use crate::session::SessionOptions;
 use graphc_cpu::{Code, Compiled, CpuTarget, EmitOptions, PackedWeights};
 use graphc_ir::Module;
 use graphc_passes::plan::Plan;
@@ -17,6 +18,7 @@ pub enum Processor {
         device: Arc<graphc_gpu::vulkan::Device>,
         /// Whether what has no GPU code is compiled for the CPU.
         soft: bool,
+        kernels: Option<graphc_gpu::KernelCache>,
     },
 }
 
@@ -35,21 +37,24 @@ fn failed(e: impl std::fmt::Display) -> Error {
 }
 
 impl Processor {
-    /// Opens a device.
+    /// Opens the device of the options.
     ///
     /// # Errors
     /// If there is none of that name, or this build is for the CPU alone.
-    #[cfg_attr(not(feature = "gpu"), expect(unused_variables))]
-    pub fn open(name: DeviceName, soft: bool) -> Result<Processor> {
-        match name {
+    pub fn open(options: &SessionOptions) -> Result<Processor> {
+        match options.device {
             DeviceName::Cpu => Ok(Processor::Cpu),
             #[cfg(feature = "gpu")]
             DeviceName::Gpu(index) => match graphc_gpu::vulkan::Device::open(index) {
-                Ok(device) => Ok(Processor::Gpu { device, soft }),
+                Ok(device) => {
+                    let origin = options.cache.as_ref().and_then(|_| crate::cache::this_build());
+                    let kernels = options.cache.as_deref().zip(origin).map(|(f, o)| graphc_gpu::KernelCache::new(f, o));
+                    Ok(Processor::Gpu { device, soft: options.soft_placement, kernels })
+                }
                 Err(e) => Err(Error::Device(e.to_string())),
             },
             #[cfg(not(feature = "gpu"))]
-            DeviceName::Gpu(_) => Err(Error::Device(format!(
+            name @ DeviceName::Gpu(_) => Err(Error::Device(format!(
                 "no device {name}: this build of graphc is for the CPU alone; build it with the feature `gpu`"
             ))),
         }
@@ -84,11 +89,11 @@ impl Processor {
         match self {
             Processor::Cpu => on_cpu(plan, threads),
             #[cfg(feature = "gpu")]
-            Processor::Gpu { device, soft } => {
+            Processor::Gpu { device, soft, kernels } => {
                 use graphc_cpu::CompileError;
                 // The plan is a CPU's too: its kernels take panels of any width that a GPU asks for.
                 let kept = soft.then(|| plan.clone());
-                let program = match (graphc_gpu::compile(plan, device.flavour(), threads), kept) {
+                let program = match (graphc_gpu::compile(plan, device.flavour(), threads, kernels.as_ref()), kept) {
                     (Ok(p), _) => p,
                     (Err(CompileError::Unsupported(_)), Some(plan)) => return on_cpu(plan, threads),
                     (Err(e), _) => return Err(Error::Device(format!("{e}, for a GPU; with soft placement the CPU computes it"))),

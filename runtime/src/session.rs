@@ -79,11 +79,11 @@ impl Session {
             let why = format!("this processor does not multiply {what}, which the precision asks for; use f32");
             return Err(Error::Unsupported(why));
         }
-        let processor = Processor::open(options.device, options.soft_placement)?;
+        let processor = Processor::open(&options)?;
         let mut shared = Shared::new(path, &options);
         shared.processor = processor;
         let shared = Arc::new(shared);
-        // Programs are kept for the CPU.
+        // Whole programs are kept of the CPU, of GPUs their kernels.
         let cache = options
             .cache
             .as_deref()

@@ -1,9 +1,10 @@
 //! `graphc opt`: the IR of a model between passes, as text or as a picture.
 
 use super::{Failure, ModelArgs, outln, print_json};
-use graphc::ir::Module;
+use graphc::ir::{Func, Module};
 use graphc::passes::pass::Diag;
 use graphc::passes::pipeline::{self, Observer, PassTiming};
+use graphc::passes::target::Target;
 use graphc::picture;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ Examples:
   graphc opt model/ --print-after fuse --print-after plan
   graphc opt model/ --print-changed all
   graphc opt model/ --format svg -o model.svg
+  graphc opt model/ --print-after gpu-ptx             in builds with the feature `gpu`
   graphc opt model/ --timing")]
 pub struct Args {
     #[command(flatten)]
@@ -33,6 +35,10 @@ pub struct Args {
     /// Text, or a picture of the graph
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Write the GPU kernels of the model here, as SPIR-V and as PTX
+    #[cfg(feature = "gpu")]
+    #[arg(long, value_name = "FOLDER")]
+    kernels: Option<PathBuf>,
     /// Check the IR after each pass
     #[arg(long)]
     verify: bool,
@@ -108,14 +114,63 @@ impl Observer for Printer<'_> {
     }
 }
 
+/// What may be printed after the plan, in builds for GPUs.
+#[cfg(feature = "gpu")]
+const GPU_STAGES: &[&str] = &graphc::gpu::STAGES;
+#[cfg(not(feature = "gpu"))]
+const GPU_STAGES: &[&str] = &[];
+
+/// Whether the passes choose for a GPU: its device is named, or something of its kernels is wanted.
+#[cfg(feature = "gpu")]
+fn for_gpu(args: &Args) -> bool {
+    let named = args.model.as_ref().is_some_and(|m| m.device != graphc::DeviceName::Cpu);
+    named || args.kernels.is_some() || args.print_after.iter().any(|p| GPU_STAGES.contains(&p.as_str()))
+}
+
+#[cfg(feature = "gpu")]
+fn target(args: &Args) -> &'static dyn Target {
+    if for_gpu(args) { &graphc_gpu::GpuTarget } else { &graphc_cpu::CpuTarget }
+}
+
+#[cfg(not(feature = "gpu"))]
+fn target(_: &Args) -> &'static dyn Target {
+    &graphc_cpu::CpuTarget
+}
+
+#[cfg(feature = "gpu")]
+fn plan_text(args: &Args, module: &Module, f: &Func) -> Result<String, graphc::Error> {
+    if for_gpu(args) { graphc::gpu::plan_text(module, &f.name) } else { graphc::plan_text(module, f) }
+}
+
+#[cfg(not(feature = "gpu"))]
+fn plan_text(_: &Args, module: &Module, f: &Func) -> Result<String, graphc::Error> {
+    graphc::plan_text(module, f)
+}
+
+/// Prints and writes what is wanted of the kernels.
+#[cfg(feature = "gpu")]
+fn gpu_kernels(args: &Args, module: &Module, out: &mut String) -> Result<(), Failure> {
+    for f in &module.funcs {
+        if args.print_after.iter().any(|p| GPU_STAGES.contains(&p.as_str())) {
+            out.push_str(&graphc::gpu::stages_text(module, &f.name, &|stage| args.print_after.iter().any(|p| p == stage))?);
+        }
+        if let Some(folder) = &args.kernels {
+            let count = graphc::gpu::write_kernels(module, &f.name, folder)?;
+            out.push_str(&format!("; {count} kernels in {}\n", folder.display()));
+        }
+    }
+    Ok(())
+}
+
 pub fn run(args: &Args) -> Result<(), Failure> {
     let passes = pipeline::standard();
     if args.list_passes {
-        passes.iter().for_each(|p| outln!("{}", p.name()));
+        passes.iter().map(|p| p.name()).chain(GPU_STAGES.iter().copied()).for_each(|name| outln!("{name}"));
         return Ok(());
     }
     for name in args.print_before.iter().chain(&args.print_after).chain(&args.print_changed) {
-        if !matches!(name.as_str(), "all" | "input" | "plan") && pipeline::find(name).is_none() {
+        let known = matches!(name.as_str(), "all" | "input" | "plan") || GPU_STAGES.contains(&name.as_str());
+        if !known && pipeline::find(name).is_none() {
             return Err(Failure::usage(format!("no pass {name:?}; --list-passes lists them")));
         }
     }
@@ -136,16 +191,20 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.verify {
         graphc::verify_after("input", &module).map_err(Failure::input)?;
     }
-    let timings = graphc::optimise(&mut module, model.precision.into(), &mut printer)?;
+    let timings = graphc::optimise_for(target(args), &mut module, model.precision.into(), &mut printer)?;
     let silent = args.print_before.is_empty() && args.print_after.is_empty() && args.print_changed.is_empty();
+    #[cfg(feature = "gpu")]
+    let silent = silent && args.kernels.is_none();
     if silent && !args.timing {
         printer.print("optimised", &module);
     }
     if args.format == Format::Text && wants(&args.print_after, "plan") {
         for f in &module.funcs {
-            printer.out.push_str(&format!("; ---- plan\n{}", graphc::plan_text(&module, f)?));
+            printer.out.push_str(&format!("; ---- plan\n{}", plan_text(args, &module, f)?));
         }
     }
+    #[cfg(feature = "gpu")]
+    gpu_kernels(args, &module, &mut printer.out)?;
     if args.timing {
         let list: Vec<Timing> =
             timings.iter().map(|t| Timing { pass: t.name, micros: t.time.as_secs_f64() * 1e6, changed: t.changed }).collect();

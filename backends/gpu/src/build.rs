@@ -289,6 +289,9 @@ impl<'c> Build<'c> {
 
     /// A product and a sum, which the target may round once.
     pub fn fma(&mut self, a: V<'c>, b: V<'c>, c: V<'c>) -> V<'c> {
+        if a.ty == Ty::F32 && matches!(self.flavour, Flavour::Spirv(_)) {
+            return self.one("math.fma", &[a, b, c], a.ty);
+        }
         let p = self.mul(a, b);
         self.add(p, c)
     }
@@ -300,7 +303,7 @@ impl<'c> Build<'c> {
         }
     }
 
-    /// SPIR-V allows contraction unless it is forbidden; NVVM wants to be told.
+    /// Products of f32 and sums may be one instruction in PTX; in SPIR-V all is exact, see [`crate::spirv`].
     fn contract(&self) -> Option<Attribute<'c>> {
         matches!(self.flavour, Flavour::Ptx).then(|| Attribute::parse(self.cx, "#arith.fastmath<contract>")).flatten()
     }

@@ -1,13 +1,14 @@
 //! Lane code as operations of a kernel.
 
 use crate::build::{Build, V};
-use crate::target::Cell;
+use crate::functions;
+use crate::target::{Cell, Flavour};
 use graphc_abi::Status;
 use graphc_cpu::tape::code::{Code, Cond, Mem, Op, Rounding, Ty};
 use graphc_cpu::tape::legalize::{Features, legalize};
 
-/// What lane code that GPUs get is without.
-pub const FEATURES: Features = Features { half: false, scale: false, round: true, compare: true };
+/// What lane code that GPUs get may have.
+const FEATURES: Features = Features { half: false, scale: false, round: true, compare: true };
 
 /// The memory of elements that lie as `mem` and have the lane type `ty`.
 pub fn cell(mem: Mem, ty: Ty) -> Cell {
@@ -47,15 +48,15 @@ pub fn run<'c>(
     for (op, ty) in code.ops() {
         let v = match op {
             Op::Load(_) | Op::Index(_) => leaf(b, op, *ty),
-            _ => operation(b, &code, op, *ty, &vals)?,
+            _ => operation(b, op, *ty, &vals)?,
         };
         vals.push(v);
     }
     Ok(code.results.iter().map(|r| vals[r.index()]).collect())
 }
 
-/// Whether GPUs have code for all of `code`, apart from what it calls.
-fn operation<'c>(b: &mut Build<'c>, code: &Code, op: &Op, ty: Ty, vals: &[V<'c>]) -> Result<V<'c>, String> {
+/// The value of one operation.
+fn operation<'c>(b: &mut Build<'c>, op: &Op, ty: Ty, vals: &[V<'c>]) -> Result<V<'c>, String> {
     use Op::*;
     let v = |x: graphc_cpu::tape::code::V| vals[x.index()];
     Ok(match *op {
@@ -65,6 +66,7 @@ fn operation<'c>(b: &mut Build<'c>, code: &Code, op: &Op, ty: Ty, vals: &[V<'c>]
         Sub(x, y) => b.sub(v(x), v(y)),
         Mul(x, y) => b.mul(v(x), v(y)),
         Div(x, y) => b.div(v(x), v(y)),
+        Sqrt(x) if ty == Ty::F64 && matches!(b.flavour, Flavour::Spirv(_)) => functions::sqrt(b, v(x)),
         Sqrt(x) => b.unary("math.sqrt", v(x), ty),
         Fma(x, y, z) => b.fma(v(x), v(y), v(z)),
         Fnma(x, y, z) => {
@@ -78,6 +80,7 @@ fn operation<'c>(b: &mut Build<'c>, code: &Code, op: &Op, ty: Ty, vals: &[V<'c>]
             let first = b.cmp(how, v(x), v(y));
             b.select(first, v(x), v(y))
         }
+        Round(how, x) if ty == Ty::F64 && matches!(b.flavour, Flavour::Spirv(_)) => functions::round(b, how, v(x)),
         Round(how, x) => {
             let name = match how {
                 Rounding::Nearest => "math.roundeven",
@@ -124,7 +127,7 @@ fn operation<'c>(b: &mut Build<'c>, code: &Code, op: &Op, ty: Ty, vals: &[V<'c>]
         Narrow(x) if ty.is_float() => b.unary("arith.truncf", v(x), ty),
         Narrow(x) => b.unary("arith.trunci", v(x), ty),
         Scale2(..) | ToHalf(_) | FromHalf(_) => return Err("an operation that was not made legal".into()),
-        Call(name, x, y) => call(b, name, v(x), y.map(v), code.ty(x))?,
+        Call(name, x, y) => functions::call(b, name, v(x), y.map(v))?,
         Fail(m) => {
             let zero = b.i32(0);
             b.fail(v(m), Status::DivisionByZero, zero, zero);
@@ -164,10 +167,4 @@ fn truncated<'c>(b: &mut Build<'c>, x: V<'c>, ty: Ty) -> V<'c> {
     let v = b.unary("arith.fptosi", safe, ty);
     let least = b.constant(least, ty);
     b.select(fits, v, least)
-}
-
-/// A scalar function of the CPU's library.
-fn call<'c>(b: &mut Build<'c>, name: &str, _x: V<'c>, _y: Option<V<'c>>, _ty: Ty) -> Result<V<'c>, String> {
-    let _ = b;
-    Err(format!("no GPU code for the function {}", name.trim_start_matches("gc_scalar_")))
 }

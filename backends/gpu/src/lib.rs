@@ -5,15 +5,19 @@
 #![cfg(feature = "mlir")]
 
 pub mod build;
+pub mod cache;
 pub mod design;
 pub mod error;
+mod functions;
 pub mod kernels;
 pub mod lanes;
 pub mod mlir;
 pub mod program;
+mod spirv;
 pub mod target;
 pub mod vulkan;
 
+pub use cache::KernelCache;
 pub use error::GpuError;
 pub use program::{Listing, Program, compile, list};
 pub use target::{Flavour, GpuTarget};

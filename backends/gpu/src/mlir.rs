@@ -1,6 +1,7 @@
 //! MLIR: contexts, pass pipelines, and the code that comes out of them.
 
 use crate::build::Binding;
+use crate::spirv;
 use crate::target::{Features, Flavour};
 use melior::dialect::DialectRegistry;
 use melior::ir::operation::OperationLike;
@@ -102,7 +103,7 @@ impl Compiler {
                 tell("spirv", &module);
                 let mut wrapped = self.wrapped(&module)?;
                 self.pass(&mut wrapped, "builtin.module(gpu-module-to-binary)")?;
-                self.object(&wrapped)
+                self.object(&wrapped).map(|bytes| spirv::exact(&bytes))
             }
             Flavour::Ptx => {
                 self.pass(

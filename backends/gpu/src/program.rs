@@ -1,6 +1,7 @@
 //! A plan as kernels and launches of them, for no device in particular.
 
 use crate::build;
+use crate::cache::KernelCache;
 use crate::design::{Design, Spec};
 use crate::kernels;
 use crate::mlir::{Code, Compiler, Watch};
@@ -51,18 +52,18 @@ struct Order {
 /// Kernels of this process by what they are made from.
 static MADE: LazyLock<Mutex<HashMap<(Flavour, String), Arc<Code>>>> = LazyLock::new(Mutex::default);
 
-/// Makes the kernels of a placed plan, on `threads` threads.
+/// Makes the kernels of a placed plan, on `threads` threads; those that `cache` holds are taken from there.
 ///
 /// # Errors
 /// `Unsupported` lists every step that has no kernel.
-pub fn compile(plan: Plan, flavour: Flavour, threads: usize) -> Result<Program, CompileError> {
+pub fn compile(plan: Plan, flavour: Flavour, threads: usize, cache: Option<&KernelCache>) -> Result<Program, CompileError> {
     let (orders, launches) = orders(&plan)?;
     let results: Vec<Mutex<Option<Result<Arc<Code>, Refusal>>>> = orders.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut compiler = None;
         while let Some(k) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|k| *k < orders.len()) {
-            let made = made(&orders[k], flavour, &mut compiler);
+            let made = made(&orders[k], flavour, cache, &mut compiler);
             *results[k].lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
         }
     };
@@ -124,13 +125,29 @@ fn refused(step: &Step, why: String) -> Unsupported {
     Unsupported { op, types: String::new(), node: step.loc.name().to_owned(), why }
 }
 
-/// A kernel of this process, or a new one.
-fn made(order: &Order, flavour: Flavour, compiler: &mut Option<Compiler>) -> Result<Arc<Code>, Refusal> {
+/// A kernel of this process or of the cache, or a new one.
+fn made(
+    order: &Order,
+    flavour: Flavour,
+    cache: Option<&KernelCache>,
+    compiler: &mut Option<Compiler>,
+) -> Result<Arc<Code>, Refusal> {
     let key = (flavour, order.key.clone());
     if let Some(code) = MADE.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return Ok(code.clone());
     }
-    let code = Arc::new(generate(order, flavour, compiler.get_or_insert_default(), None)?);
+    let name = format!("{flavour:?} {}", order.key);
+    let code = match cache.and_then(|c| c.load(&name)) {
+        Some(code) => code,
+        None => {
+            let code = generate(order, flavour, compiler.get_or_insert_default(), None)?;
+            if let Some(c) = cache {
+                c.save(&name, &code);
+            }
+            code
+        }
+    };
+    let code = Arc::new(code);
     MADE.lock().unwrap_or_else(PoisonError::into_inner).insert(key, code.clone());
     Ok(code)
 }

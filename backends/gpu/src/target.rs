@@ -80,7 +80,7 @@ impl Target for GpuTarget {
     }
 
     fn has_kernel(&self, op: Op) -> bool {
-        !matches!(op, Op::ConvTranspose2d | Op::Attention)
+        op != Op::ConvTranspose2d
     }
 
     fn goes_by_images(&self) -> bool {

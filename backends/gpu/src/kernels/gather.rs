@@ -1,14 +1,16 @@
 //! Gathers and scatters. An index out of range fails the run; nothing is read or written there.
 
 use super::copy::{cells, checked};
+use super::element::{Element, elem_of};
 use super::{indices, list, with_list};
 use crate::build::{Build, V};
 use crate::design::{Args, Buffer, Design};
 use crate::target::Cell;
 use graphc_abi::Status;
 use graphc_abi::args::data::{elem, outside, scatter};
-use graphc_cpu::tape::code::{Cond, Mem};
+use graphc_cpu::tape::code::Cond;
 use graphc_ir::Dim;
+use graphc_passes::plan::Combine;
 
 fn index_cell(a: &Args) -> Cell {
     if a.int("index_bytes") == 4 { Cell::I32 } else { Cell::I64 }
@@ -102,21 +104,85 @@ pub fn gather_nd(a: &Args) -> Result<Design, String> {
     Ok(a.buffers(with_list(d.int("inner", inner), "d", &extents), &["x", "indices", "y"]))
 }
 
-/// The memory of numbers of a code of [`elem`], and whether they have a sign.
-fn arithmetic(code: i64) -> Option<(Cell, bool)> {
-    Some(match code {
-        elem::F32 => (Cell::F32, true),
-        elem::F64 => (Cell::F64, true),
-        elem::I8 => (Cell::I8, true),
-        elem::I16 => (Cell::I16, true),
-        elem::I32 => (Cell::I32, true),
-        elem::I64 => (Cell::I64, true),
-        elem::U8 => (Cell::I8, false),
-        elem::U16 => (Cell::I16, false),
-        elem::U32 => (Cell::I32, false),
-        elem::U64 => (Cell::I64, false),
-        _ => return None,
-    })
+/// How updates change elements.
+enum Change {
+    /// Cells are copied as they are.
+    Set(Cell),
+    /// Cells are parts of complex numbers, which are added or subtracted alone.
+    Parts(Cell),
+    Numbers(Box<Element>),
+}
+
+impl Change {
+    fn of(code: i64, op: i64, size: usize) -> Result<(Change, i64), String> {
+        if op == scatter::UPDATE {
+            let cell = Cell::of_size(size.min(8) as i64).ok_or("elements of another size")?;
+            return Ok((Change::Set(cell), size.div_ceil(8) as i64));
+        }
+        Ok(match (code, op) {
+            (elem::C64, scatter::ADD | scatter::SUB) => (Change::Parts(Cell::F32), 2),
+            (elem::C128, scatter::ADD | scatter::SUB) => (Change::Parts(Cell::F64), 2),
+            _ => (Change::Numbers(Box::new(Element::of(elem_of(code)?, Combine::Sum)?)), 1),
+        })
+    }
+
+    fn cell(&self) -> Cell {
+        match self {
+            Change::Set(c) | Change::Parts(c) => *c,
+            Change::Numbers(e) => e.cell,
+        }
+    }
+
+    /// Changes element `to` of `y` by element `from` of `u`.
+    fn apply<'c>(&self, b: &mut Build<'c>, op: i64, [y, u]: [&Buffer<'c>; 2], [to, from]: [V<'c>; 2]) -> Result<(), String> {
+        match self {
+            Change::Set(_) => {
+                let new = u.load(b, from);
+                y.store(b, to, new);
+            }
+            Change::Parts(_) => {
+                let (old, new) = (y.load(b, to), u.load(b, from));
+                let v = if op == scatter::ADD { b.add(old, new) } else { b.sub(old, new) };
+                y.store(b, to, v);
+            }
+            Change::Numbers(e) => {
+                let (old, new) = (e.load(b, y, to)?, e.load(b, u, from)?);
+                let v = match op {
+                    scatter::ADD => b.add(old, new),
+                    scatter::SUB => b.sub(old, new),
+                    scatter::MUL => b.mul(old, new),
+                    scatter::DIV => quotient(b, e, old, new),
+                    _ => {
+                        let better = e.cmp(b, if op == scatter::MIN { Cond::Lt } else { Cond::Gt }, new, old);
+                        b.select(better, new, old)
+                    }
+                };
+                e.store(b, y, to, v)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A quotient; integers by zero give zero, and wrap.
+fn quotient<'c>(b: &mut Build<'c>, e: &Element, x: V<'c>, y: V<'c>) -> V<'c> {
+    if x.ty.is_float() {
+        return b.div(x, y);
+    }
+    let (zero, one) = (b.constant(0, x.ty), b.constant(1, x.ty));
+    let none = b.cmp(Cond::Eq, y, zero);
+    let safe = b.select(none, one, y);
+    if e.elem.is_unsigned_int() {
+        let q = b.arith("arith.divui", x, safe);
+        return b.select(none, zero, q);
+    }
+    let minus = b.sub(zero, one);
+    let turns = b.cmp(Cond::Eq, y, minus);
+    let safe = b.select(turns, one, safe);
+    let q = b.arith("arith.divsi", x, safe);
+    let negative = b.sub(zero, x);
+    let q = b.select(turns, negative, q);
+    b.select(none, zero, q)
 }
 
 /// One item for each element of a slice: it goes through the updates in order, so that the result does not depend on the launch.
@@ -124,24 +190,14 @@ pub fn scatter_nd(a: &Args) -> Result<Design, String> {
     let (code, op, index) = (a.int("elem"), a.int("op"), index_cell(a));
     let (depth, extents) = depth_of(a)?;
     let (skip, shared) = (a.int("outside") == outside::SKIP, a.int("shared") != 0);
-    let (cell, parts, signed) = match (arithmetic(code), op, code) {
-        (Some((cell, signed)), ..) => (cell, 1i64, signed),
-        (None, scatter::UPDATE, elem::F16 | elem::BF16) => (Cell::I16, 1, false),
-        (None, scatter::UPDATE, elem::BOOL) => (Cell::I8, 1, false),
-        (None, scatter::UPDATE | scatter::ADD | scatter::SUB, elem::C64) => (Cell::F32, 2, true),
-        (None, scatter::UPDATE | scatter::ADD | scatter::SUB, elem::C128) => (Cell::F64, 2, true),
-        _ => return Err("there is no GPU kernel for scatters of this type".into()),
-    };
-    let mem = match (cell, signed) {
-        (Cell::I8, true) => Mem::S8,
-        (Cell::I16, true) => Mem::S16,
-        _ => Mem::U8,
-    };
+    let (change, parts) = Change::of(code, op, elem_of(code)?.size())?;
     let inner = &a.dim("inner") * &Dim::from(parts);
     let name = format!("scatter_nd {code} {op} {index:?} {depth} {skip} {shared}");
     let d = Design::items(name, inner.clone(), move |b, s| {
-        let (y, at, u) = (s.buffer(b, "y", cell)?, s.buffer(b, "indices", index)?, s.buffer(b, "updates", cell)?);
+        let (y, u) = (s.buffer(b, "y", change.cell())?, s.buffer(b, "updates", change.cell())?);
+        let at = s.buffer(b, "indices", index)?;
         let (extents, inner, n) = (list(b, s, "d", depth), s.int(b, "count"), s.int(b, "n"));
+        let mut result = Ok(());
         b.items(inner, |b, i| {
             let (zero, one) = (b.i32(0), b.i32(1));
             b.each(zero, n, one, |b, k| {
@@ -149,45 +205,15 @@ pub fn scatter_nd(a: &Args) -> Result<Design, String> {
                 b.when(inside, |b| {
                     let to = b.mul(row, inner);
                     let to = b.add(to, i);
-                    let from = if shared { i } else { b.mul(k, inner) };
-                    let from = if shared { from } else { b.add(from, i) };
-                    let new = u.load(b, from);
-                    let v = if op == scatter::UPDATE {
-                        new
-                    } else {
-                        let old = y.load(b, to);
-                        let (old, new) = (crate::lanes::extended(b, old, mem), crate::lanes::extended(b, new, mem));
-                        combined(b, op, old, new, signed)
-                    };
-                    y.store(b, to, v);
+                    let from = if shared { b.i32(0) } else { b.mul(k, inner) };
+                    let from = b.add(from, i);
+                    if let Err(e) = change.apply(b, op, [&y, &u], [to, from]) {
+                        result = Err(e);
+                    }
                 });
             });
         });
-        Ok(())
+        result
     });
     Ok(a.buffers(with_list(d.int("n", a.dim("count")), "d", &extents), &["indices", "updates", "y"]))
-}
-
-fn combined<'c>(b: &mut Build<'c>, op: i64, old: V<'c>, new: V<'c>, signed: bool) -> V<'c> {
-    let float = old.ty.is_float();
-    match op {
-        scatter::ADD => b.add(old, new),
-        scatter::SUB => b.sub(old, new),
-        scatter::MUL => b.mul(old, new),
-        scatter::DIV if float => b.div(old, new),
-        scatter::DIV => {
-            let zero = b.constant(0, new.ty);
-            let none = b.cmp(Cond::Eq, new, zero);
-            b.fail(none, Status::DivisionByZero, b.i32(0), b.i32(0));
-            let one = b.constant(1, new.ty);
-            let new = b.select(none, one, new);
-            b.arith(if signed { "arith.divsi" } else { "arith.divui" }, old, new)
-        }
-        scatter::MIN | scatter::MAX => {
-            let how = if op == scatter::MIN { Cond::Lt } else { Cond::Gt };
-            let better = if float || signed { b.cmp(how, new, old) } else { b.ucmp(how, new, old) };
-            b.select(better, new, old)
-        }
-        _ => new,
-    }
 }

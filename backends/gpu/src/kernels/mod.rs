@@ -1,6 +1,8 @@
 //! Kernels, a family a file: from a step of the plan to a [`Design`](crate::design::Design).
 
+mod attention;
 mod copy;
+mod element;
 mod epilogue;
 mod gather;
 mod matrix;
@@ -35,8 +37,10 @@ pub fn design(plan: &Plan, step: &StepKind) -> Result<Option<Design>, String> {
                 "gc_resize_nearest" => window::resize_nearest(&a)?,
                 "gc_softmax_f32" | "gc_softmax_f64" => rows::softmax(&a)?,
                 "gc_layer_norm_f32" => rows::layer_norm(&a)?,
+                "gc_attention_f32" => attention::attention(&a)?,
                 "gc_reduce" | "gc_reduce_f32" => reduce::reduce(&a)?,
                 "gc_arg_reduce" => reduce::arg_reduce(&a)?,
+                "gc_topk" => reduce::top_k(&a)?,
                 "gc_cumulate" => reduce::cumulate(&a)?,
                 "gc_copy_strided" => copy::copy_strided(&a)?,
                 "gc_transpose" => copy::transpose(&a)?,

@@ -1,53 +1,16 @@
 //! Reductions, and what goes along one axis: the place of the greatest element, running sums.
 
 use super::copy::{fields, row_major};
+use super::element::{Element, elem_of, plain};
 use super::tape::reduction_design;
 use super::{apply, indices, walk};
 use crate::build::{Build, V};
-use crate::design::{Args, Buffer, Design};
-use crate::lanes::{cell, extended};
+use crate::design::{Args, Design};
 use crate::target::Cell;
-use graphc_abi::args::data::elem;
 use graphc_abi::args::rows::reduce as kind;
-use graphc_cpu::tape::Body;
-use graphc_cpu::tape::code::{Cond, Mem, Ty};
-use graphc_cpu::tape::expand::lane;
-use graphc_ir::tape::Tape;
+use graphc_cpu::tape::code::Cond;
 use graphc_ir::{Dim, Elem};
-use graphc_passes::plan::{Access, Arg, Buf, Combine, Loop};
-
-/// The element type of a code of [`elem`].
-pub fn elem_of(code: i64) -> Result<Elem, String> {
-    Ok(match code {
-        elem::F32 => Elem::F32,
-        elem::F64 => Elem::F64,
-        elem::F16 => Elem::F16,
-        elem::BF16 => Elem::BF16,
-        elem::I8 => Elem::I8,
-        elem::I16 => Elem::I16,
-        elem::I32 => Elem::I32,
-        elem::I64 => Elem::I64,
-        elem::U8 => Elem::U8,
-        elem::U16 => Elem::U16,
-        elem::U32 => Elem::U32,
-        elem::U64 => Elem::U64,
-        elem::BOOL => Elem::Bool,
-        elem::C64 => Elem::C64,
-        elem::C128 => Elem::C128,
-        _ => return Err(format!("elements of type {code}")),
-    })
-}
-
-/// A loop that reduces the last `reduced` axes of elements as they are.
-fn plain(elem: Elem, extents: Vec<Dim>, reduced: usize, combine: Combine, strides: Vec<Dim>) -> Loop {
-    let mut tape = Tape::default();
-    let x = tape.load(0, elem);
-    tape.outputs.push(x);
-    let mut to = row_major(&extents[..extents.len() - reduced]);
-    to.resize(extents.len(), Dim::ZERO);
-    let access = |strides| Access { elem, offset: Dim::ZERO, strides };
-    Loop { name: String::new(), inputs: vec![access(strides)], outputs: vec![access(to)], extents, reduced, combine, tape }
-}
+use graphc_passes::plan::{Arg, Buf, Combine};
 
 fn buffer(a: &Args, name: &str) -> Result<(Buf, Dim), String> {
     match a.find(name) {
@@ -88,41 +51,6 @@ pub fn reduce(a: &Args) -> Result<Design, String> {
     reduction_design(&l, &[x], &[y], mean)
 }
 
-/// How elements of a type are read, combined and written.
-struct Element {
-    elem: Elem,
-    cell: Cell,
-    mem: Mem,
-    /// Of a reduction over them.
-    body: Body,
-}
-
-impl Element {
-    fn of(elem: Elem, combine: Combine) -> Result<Element, String> {
-        if elem.is_complex() {
-            return Err(format!("there is no GPU kernel for {elem}"));
-        }
-        let elem = if elem == Elem::Bool { Elem::U8 } else { elem };
-        let lane = lane(elem).map_err(|e| e.to_string())?;
-        let wide = matches!(lane.mem, Mem::W32 | Mem::W64);
-        let l = plain(elem, vec![Dim::ONE], 1, combine, vec![Dim::ONE]);
-        let body = Body::new(&l).map_err(|e| e.to_string())?;
-        Ok(Element { elem, cell: cell(lane.mem, if wide { lane.ty } else { Ty::I32 }), mem: lane.mem, body })
-    }
-
-    fn load<'c>(&self, b: &mut Build<'c>, m: &Buffer<'c>, at: V<'c>) -> Result<V<'c>, String> {
-        let v = m.load(b, at);
-        let v = extended(b, v, self.mem);
-        apply(b, &self.body.code, &[v])
-    }
-
-    fn store<'c>(&self, b: &mut Build<'c>, m: &Buffer<'c>, at: V<'c>, v: V<'c>) -> Result<(), String> {
-        let v = apply(b, &self.body.finishes[0], &[v])?;
-        m.store(b, at, v);
-        Ok(())
-    }
-}
-
 /// `(outer, inner)` of line `i`, and where the line begins in `[outer, n, inner]`.
 fn line<'c>(b: &mut Build<'c>, i: V<'c>, n: V<'c>, inner: V<'c>) -> V<'c> {
     let at = indices(b, i, &[n, inner]);
@@ -139,7 +67,7 @@ pub fn arg_reduce(a: &Args) -> Result<Design, String> {
     let d = Design::items(format!("arg_reduce {} {min} {index:?}", e.elem), &outer * &inner, move |b, s| {
         let (x, y) = (s.buffer(b, "x", e.cell)?, s.buffer(b, "y", index)?);
         let [n, inner, count] = ["n", "inner", "count"].map(|name| s.int(b, name));
-        let ty = e.body.code.ty(e.body.code.results[0]);
+        let ty = e.ty();
         // Floats beyond the last finite value are never chosen.
         let start = match (e.elem, min) {
             (Elem::F64, _) => b.constant(if min { f64::MAX } else { f64::MIN }.to_bits(), ty),
@@ -149,7 +77,6 @@ pub fn arg_reduce(a: &Args) -> Result<Design, String> {
             _ => b.constant(e.body.nest.identities[0], ty),
         };
         let how = if min { Cond::Lt } else { Cond::Gt };
-        let unsigned = matches!(e.elem, Elem::U32 | Elem::U64);
         let mut result = Ok(());
         b.items(count, |b, i| {
             let from = line(b, i, n, inner);
@@ -164,7 +91,7 @@ pub fn arg_reduce(a: &Args) -> Result<Design, String> {
                         return best.to_vec();
                     }
                 };
-                let better = if unsigned { b.ucmp(how, v, best[0]) } else { b.cmp(how, v, best[0]) };
+                let better = e.cmp(b, how, v, best[0]);
                 vec![b.select(better, v, best[0]), b.select(better, k, best[1])]
             });
             let at = if index == Cell::I64 { b.wide(best[1]) } else { best[1] };
@@ -182,7 +109,7 @@ pub fn cumulate(a: &Args) -> Result<Design, String> {
     let d = Design::items(format!("cumulate {} {prod} {exclusive} {reverse}", e.elem), &outer * &inner, move |b, s| {
         let (x, y) = (s.buffer(b, "x", e.cell)?, s.buffer(b, "y", e.cell)?);
         let [n, inner, count] = ["n", "inner", "count"].map(|name| s.int(b, name));
-        let start = b.constant(e.body.nest.identities[0], e.body.code.ty(e.body.code.results[0]));
+        let start = b.constant(e.body.nest.identities[0], e.ty());
         let mut result = Ok(());
         b.items(count, |b, i| {
             let from = line(b, i, n, inner);
@@ -205,4 +132,60 @@ pub fn cumulate(a: &Args) -> Result<Design, String> {
         result
     });
     Ok(a.buffers(d.ints([("n", n), ("inner", inner)]), &["x", "y"]))
+}
+
+/// One item for each element: it counts the elements that come before it, which is its place.
+pub fn top_k(a: &Args) -> Result<Design, String> {
+    let e = Element::of(elem_of(a.int("elem"))?, Combine::Max)?;
+    let index = Cell::of_size(if a.int("index_bytes") == 0 { 4 } else { a.int("index_bytes") }).ok_or("indices of another size")?;
+    let (rows, n, k) = (a.dim("rows"), a.dim("n"), a.dim("k"));
+    let how = if a.int("ascending") != 0 { Cond::Lt } else { Cond::Gt };
+    let d = Design::items(format!("topk {} {how:?} {index:?}", e.elem), &rows * &n, move |b, s| {
+        let (x, values, indices) = (s.buffer(b, "x", e.cell)?, s.buffer(b, "values", e.cell)?, s.buffer(b, "indices", index)?);
+        let [n, k, count] = ["n", "k", "count"].map(|name| s.int(b, name));
+        let mut result = Ok(());
+        b.items(count, |b, i| {
+            let (row, own) = (b.quot(i, n), b.rest(i, n));
+            let first = b.mul(row, n);
+            let mut count = || -> Result<V, String> {
+                let v = e.load(b, &x, i)?;
+                let (zero, one) = (b.i32(0), b.i32(1));
+                let mut inner = Ok(());
+                let place = b.repeat(zero, n, one, &[zero], &mut |b, j, place| {
+                    let at = b.add(first, j);
+                    let other = match e.load(b, &x, at) {
+                        Ok(v) => v,
+                        Err(e) => {
+                            inner = Err(e);
+                            return place.to_vec();
+                        }
+                    };
+                    let (before, behind) = (e.before(b, how, other, v), e.before(b, how, v, other));
+                    let earlier = b.lt(j, own);
+                    // Of equal ones the first comes first.
+                    let first = b.select(earlier, one, zero);
+                    let step = b.select(behind, zero, first);
+                    let step = b.select(before, one, step);
+                    vec![b.add(place[0], step)]
+                });
+                inner.map(|()| place[0])
+            };
+            match count() {
+                Ok(place) => {
+                    let wanted = b.lt(place, k);
+                    b.when(wanted, |b| {
+                        let to = b.mul(row, k);
+                        let to = b.add(to, place);
+                        let raw = x.load(b, i);
+                        values.store(b, to, raw);
+                        let own = if index == Cell::I64 { b.wide(own) } else { own };
+                        indices.store(b, to, own);
+                    });
+                }
+                Err(e) => result = Err(e),
+            }
+        });
+        result
+    });
+    Ok(a.buffers(d.ints([("n", n), ("k", k)]), &["x", "values", "indices"]))
 }

@@ -11,7 +11,10 @@ use graphc_ir::Elem;
 use graphc_ir::tape::{Bin, Tape, Un};
 
 /// Lane code of a function of one number.
-fn unary(op: Un, elem: Elem) -> Result<Code, String> {
+///
+/// # Errors
+/// If there is none.
+pub fn unary(op: Un, elem: Elem) -> Result<Code, String> {
     let mut t = Tape::default();
     let x = t.load(0, elem);
     let y = t.un(op, x);
@@ -20,7 +23,10 @@ fn unary(op: Un, elem: Elem) -> Result<Code, String> {
 }
 
 /// Lane code of a function of two numbers.
-fn binary(op: Bin, elem: Elem) -> Result<Code, String> {
+///
+/// # Errors
+/// If there is none.
+pub fn binary(op: Bin, elem: Elem) -> Result<Code, String> {
     let mut t = Tape::default();
     let (x, y) = (t.load(0, elem), t.load(1, elem));
     let z = t.bin(op, x, y);

@@ -8,6 +8,7 @@ mod complex;
 mod control;
 #[path = "../../../cpu/tests/jit/elementwise.rs"]
 mod elementwise;
+mod functions;
 #[path = "../../../cpu/tests/jit/networks.rs"]
 mod networks;
 #[path = "../../../cpu/tests/jit/structured.rs"]

@@ -1,0 +1,42 @@
+#!/bin/sh
+# GPU code, built and run: on the first Vulkan device, which without a GPU is Mesa's driver in software. Installs MLIR, that driver and
+# tools where they are missing (Debian).
+set -eu
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+graphc=$target/release/graphc
+golden=tests/golden
+
+packages=
+need() { [ -e "$1" ] || packages="$packages $2"; }
+need /usr/lib/llvm-22/lib/libMLIRIR.a libmlir-22-dev
+need /usr/lib/llvm-22/lib/libLLVMCore.a llvm-22-dev
+need /usr/lib/llvm-22/lib/libPolly.a libpolly-22-dev
+need /usr/lib/llvm-22/lib/libclang.so.1 libclang1-22
+need /usr/lib/llvm-22/lib/clang/22/include/stddef.h libclang-common-22-dev
+need /usr/include/zstd.h libzstd-dev
+need /usr/include/zlib.h zlib1g-dev
+need /usr/bin/g++ g++
+need /usr/bin/spirv-val spirv-tools
+[ -e /usr/lib/"$(uname -m)"-linux-gnu/libvulkan.so.1 ] || packages="$packages libvulkan1"
+[ -n "$(ls /usr/share/vulkan/icd.d 2>/dev/null)" ] || packages="$packages mesa-vulkan-drivers"
+if [ -n "$packages" ]; then
+    sudo=$(command -v sudo || true)
+    echo "installing$packages"
+    # shellcheck disable=SC2086
+    { $sudo apt-get update && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } >/dev/null 2>&1 || {
+        echo "apt-get could not install$packages, which GPU code needs" >&2
+        exit 1
+    }
+fi
+
+if cargo clippy --version >/dev/null 2>&1; then cargo clippy --release --package graphc-gpu --features mlir --all-targets --quiet -- -D warnings; fi
+RUSTDOCFLAGS="-D warnings" cargo doc --release --package graphc-gpu --features mlir --no-deps --quiet
+cargo test --release --package graphc-gpu --features mlir --quiet
+cargo build --release --package graphc --features gpu --quiet
+"$graphc" devices
+for model in "$golden"/*/saved_model; do
+    "$graphc" check "$model" "${model%saved_model}"io_*.npz --backend gpu
+done
+# The build of the CPU is what others measure and test.
+cargo build --release --package graphc --quiet
