@@ -116,11 +116,13 @@ impl Package {
             let bytes = p.at.checked_add(p.len).and_then(|end| map.get(p.at..end)).ok_or_else(|| bad("the file is cut off"))?;
             Ok::<_, Error>(bytes)
         };
-        let object = part(&header.object)?;
-        if crc32c::crc32c(object) != header.object.crc32c {
-            return Err(bad("the code in it is damaged"));
+        let (object, weights) = (part(&header.object)?, part(&header.weights)?);
+        for (what, bytes, crc) in [("code", object, header.object.crc32c), ("content of weights", weights, header.weights.crc32c)] {
+            if crc32c::crc32c(bytes) != crc {
+                return Err(bad(&format!("its {what} is damaged")));
+            }
         }
-        let range = header.weights.at..header.weights.at + part(&header.weights)?.len();
+        let range = header.weights.at..header.weights.at + weights.len();
         // SAFETY: the header names this version and system, and the checksum says that the object is as it was written.
         let code = unsafe { Loaded::load(object, graphc_stages::symbols()) }.map_err(|e| invalid(path, e))?;
         let model = code.symbol(&symbol(&header.name)).map_err(|e| invalid(path, e))?;

@@ -66,7 +66,8 @@ fn damaged_packages_are_refused() {
     }
     let header = 16 + u32::from_le_bytes(whole[8..12].try_into().unwrap()) as usize;
     let object = 4096..whole.len().min(4096 + 4000);
-    for at in (0..header).step_by(header / 23 + 1).chain(object.step_by(333)) {
+    let weights = whole.len() - 4000..whole.len();
+    for at in (0..header).step_by(header / 23 + 1).chain(object.step_by(333)).chain(weights.step_by(777)) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         refused(&bytes, &format!("a package with another byte {at}"));

@@ -28,7 +28,7 @@ pub struct State {
     pub idle: Vec<Mutex<Vec<PartCall>>>,
 }
 
-fn no_variable() -> Error {
+fn mismatch() -> Error {
     Error::new(ErrorKind::Internal, "the tables of the model do not fit its script")
 }
 
@@ -93,7 +93,7 @@ impl State {
 
     /// A new call of a compiled part.
     pub fn call(&self, part: usize) -> Result<PartCall, Error> {
-        let function = self.code.model().parts().nth(part).ok_or_else(no_variable)?;
+        let function = self.code.model().parts().nth(part).ok_or_else(mismatch)?;
         Ok(engine::Call::of(self.code.clone(), function))
     }
 
