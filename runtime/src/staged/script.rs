@@ -141,19 +141,31 @@ impl Scripter {
         if let Some(&known) = self.bodies.get(&std::ptr::from_ref(staged)) {
             return Ok(known);
         }
+        // Known before it is written: it may call itself.
         let number = self.script.bodies.len();
         self.script.bodies.push(Body::default());
         self.bodies.insert(staged, number);
+        match self.written(staged) {
+            Ok(body) => self.script.bodies[number] = body,
+            Err(e) => {
+                self.bodies.remove(&std::ptr::from_ref(staged));
+                return Err(e);
+            }
+        }
+        Ok(number)
+    }
+
+    fn written(&mut self, staged: &Staged) -> Result<Body> {
         staged.settle()?;
         let mut writer = Writer { staged, places: HashMap::new(), constants: Vec::new() };
         let graph = &staged.graph;
         let inputs = graph.inputs.iter().map(|i| writer.place(Edge { node: i.node, port: 0 })).collect();
         let read: HashSet<Edge> =
             graph.nodes().flat_map(|(_, n)| n.inputs.iter().copied()).chain(graph.outputs.iter().map(|o| o.value)).collect();
-        let steps = locked(&staged.plan).steps.clone();
-        let mut script = Vec::new();
-        for todo in steps.iter() {
-            script.extend(match todo {
+        let todo = locked(&staged.plan).steps.clone();
+        let mut steps = Vec::new();
+        for step in todo.iter() {
+            steps.extend(match step {
                 Todo::Segment(s) => Some(self.segment(&mut writer, s)?),
                 Todo::Single(id) => self.single(&mut writer, *id, &read)?,
             });
@@ -161,8 +173,7 @@ impl Scripter {
         let outputs = graph.outputs.iter().map(|o| self.source(&mut writer, o.value, false)).collect();
         let Writer { places, constants, .. } = writer;
         let constants = constants.into_iter().map(|(at, t)| (at, StoredTensor(self.own_tensor(t)))).collect();
-        self.script.bodies[number] = Body { places: places.len(), inputs, constants, steps: script, outputs };
-        Ok(number)
+        Ok(Body { places: places.len(), inputs, constants, steps, outputs })
     }
 
     /// Where an operand comes from; see [`Staged::operand`].
@@ -318,7 +329,7 @@ impl Staged {
     /// refuses a segment.
     ///
     /// # Errors
-    /// If a segment breaks a rule.
+    /// If the graph cannot be cut in another way.
     fn settle(&self) -> Result<()> {
         for _ in 0..MOST_CUTS {
             let steps = locked(&self.plan).steps.clone();
@@ -334,9 +345,10 @@ impl Staged {
                         refused = Some((e, s.clone()));
                         break;
                     }
-                    // It must know more, or fails as it will when it runs.
+                    // It must know more.
                     Err(e) if specialise::needs_feeds(&e) => {}
-                    Err(e) => return Err(e),
+                    // It fails when it runs: a branch that breaks a rule may be one that no run takes.
+                    Err(e) => s.fail(&e),
                 }
             }
             match refused {

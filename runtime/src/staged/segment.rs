@@ -72,7 +72,8 @@ impl Segment {
         own.nodes == cut.nodes && own.given == cut.given && own.wanted == cut.wanted && own.targets == cut.targets
     }
 
-    fn fail(&self, e: &Error) {
+    /// Notes how the part fails.
+    pub fn fail(&self, e: &Error) {
         *locked(&self.failure) = StatusCode::from_code(e.status()).map(|s| (s, e.to_string()));
     }
 
