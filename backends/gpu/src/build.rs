@@ -336,6 +336,14 @@ impl<'c> Build<'c> {
 
     /// Any unary operation that gives `ty`.
     pub fn unary(&mut self, name: &str, a: V<'c>, ty: Ty) -> V<'c> {
+        // NVVM's lowering of these calls a library; the intrinsics are instructions.
+        let name = match (self.flavour, name) {
+            (Flavour::Ptx, "math.sqrt") => "llvm.intr.sqrt",
+            (Flavour::Ptx, "math.roundeven") => "llvm.intr.roundeven",
+            (Flavour::Ptx, "math.floor") => "llvm.intr.floor",
+            (Flavour::Ptx, "math.ceil") => "llvm.intr.ceil",
+            _ => name,
+        };
         self.one(name, &[a], ty)
     }
 
