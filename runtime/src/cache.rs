@@ -89,7 +89,8 @@ impl Cache {
         }
         files.sort();
         files.iter().try_for_each(|f| identify(f, &mut origin))?;
-        write!(origin, "{:?} {:?} {} {:?}", options.tags, options.limits, options.check_crc, options.precision).ok()?;
+        let SessionOptions { tags, limits, check_crc, precision, tune, .. } = options;
+        write!(origin, "{tags:?} {limits:?} {check_crc} {precision:?} {tune}").ok()?;
         Some(Cache { folder: folder.to_owned(), origin })
     }
 

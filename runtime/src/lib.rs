@@ -12,6 +12,7 @@ mod shared;
 mod specialise;
 mod staged;
 mod state;
+mod tuning;
 mod view;
 
 pub use staged::partition::calls as is_control_flow;

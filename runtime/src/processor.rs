@@ -3,6 +3,7 @@
 use crate::device::DeviceName;
 use crate::error::{Error, Result};
 use crate::session::SessionOptions;
+use crate::tuning::Tuning;
 use graphc_cpu::{Code, Compiled, CpuTarget, EmitOptions, PackedWeights};
 use graphc_ir::Module;
 use graphc_passes::plan::Plan;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 /// The device of a session, open.
 pub enum Processor {
     Cpu,
+    /// The CPU, with choices that are timed on it.
+    Tuned(Tuning),
     #[cfg(feature = "gpu")]
     Gpu {
         device: Arc<graphc_gpu::vulkan::Device>,
@@ -43,6 +46,7 @@ impl Processor {
     /// If there is none of that name, or this build is for the CPU alone.
     pub fn open(options: &SessionOptions) -> Result<Processor> {
         match options.device {
+            DeviceName::Cpu if options.tune => Ok(Processor::Tuned(Tuning::open(options.cache.as_deref()))),
             DeviceName::Cpu => Ok(Processor::Cpu),
             #[cfg(feature = "gpu")]
             DeviceName::Gpu(index) => match graphc_gpu::vulkan::Device::open(index) {
@@ -60,10 +64,20 @@ impl Processor {
         }
     }
 
+    /// The CPU beside it, or itself: what objects are made for.
+    pub fn of_cpu(&self) -> &Processor {
+        match self {
+            Processor::Cpu | Processor::Tuned(_) => self,
+            #[cfg(feature = "gpu")]
+            Processor::Gpu { .. } => &Processor::Cpu,
+        }
+    }
+
     /// What passes know of it.
-    pub fn target(&self) -> &'static dyn Target {
+    pub fn target(&self) -> &dyn Target {
         match self {
             Processor::Cpu => &CpuTarget,
+            Processor::Tuned(t) => &t.cpu,
             #[cfg(feature = "gpu")]
             Processor::Gpu { .. } => &graphc_gpu::GpuTarget,
         }
@@ -76,6 +90,11 @@ impl Processor {
     pub fn plan(&self, module: &Module, func: &str) -> Result<Plan> {
         match self {
             Processor::Cpu => graphc_cpu::plan(module, func).map_err(failed),
+            Processor::Tuned(t) => {
+                let plan = graphc_cpu::plan_for(module, func, &t.cpu).map_err(failed);
+                t.keep();
+                plan
+            }
             #[cfg(feature = "gpu")]
             Processor::Gpu { .. } => graphc_gpu::plan(module, func).map_err(failed),
         }
@@ -87,7 +106,7 @@ impl Processor {
     /// If code generation fails, or, for a GPU without soft placement, if it has no kernel for something.
     pub fn compile(&self, plan: Plan, threads: usize) -> Result<(Plan, Engine)> {
         match self {
-            Processor::Cpu => on_cpu(plan, threads),
+            Processor::Cpu | Processor::Tuned(_) => on_cpu(plan, threads),
             #[cfg(feature = "gpu")]
             Processor::Gpu { device, soft, kernels } => {
                 use graphc_cpu::CompileError;

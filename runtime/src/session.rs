@@ -33,6 +33,9 @@ pub struct SessionOptions {
     pub precision: Precision,
     /// Folder in which compiled programs are kept, with their weights, for the next process; `None` keeps nothing.
     pub cache: Option<PathBuf>,
+    /// Whether choices among kernels are timed on this machine while compiling, which takes a second or so, instead of made by rules;
+    /// with a cache they are kept there. Says nothing to a GPU.
+    pub tune: bool,
     /// What computes.
     pub device: DeviceName,
     /// On a GPU: functions of which something has no GPU kernel run on the CPU, and are no error.
@@ -51,6 +54,7 @@ impl Default for SessionOptions {
             checkpoint: None,
             precision: Precision::F32,
             cache: None,
+            tune: false,
             device: DeviceName::Cpu,
             soft_placement: false,
             files: Vec::new(),

@@ -298,7 +298,7 @@ pub fn zero_status(graph: &RawGraph, node: &str) -> TfStatus {
 /// # Errors
 /// As [`plan`].
 pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Ahead> {
-    ahead(source, lowered(shared, legalise(shared.model()?, source, feeds)?, &Processor::Cpu)?)
+    ahead(source, lowered(shared, legalise(shared.model()?, source, feeds)?, shared.processor.of_cpu())?)
 }
 
 /// Plans once more what a program was compiled for.
@@ -310,7 +310,7 @@ pub fn plan_again(shared: &Shared, source: &Source, known: &[Feed]) -> Result<Ah
     let spec = Spec { feeds: known.to_vec(), ..source.spec.clone() };
     let legalised = legalise::legalise_with_assumptions(model, &source.graph, &spec)
         .map_err(|error| Error::Graph { file: model.file().to_path_buf(), error })?;
-    ahead(source, lowered(shared, legalised, &Processor::Cpu)?)
+    ahead(source, lowered(shared, legalised, shared.processor.of_cpu())?)
 }
 
 type Lowered = (Plan, Vec<Feed>, Module, VarUses);

@@ -83,6 +83,9 @@ struct ModelArgs {
     /// Numbers that f32 models compute in, on processors that have them: bf16 is faster and less exact, int8 is for fake-quantised models
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     precision: PrecisionArg,
+    /// Time the choices among kernels on this machine while compiling; with a cache they are kept there
+    #[arg(long)]
+    tune: bool,
     /// Folder in which compiled code and packed weights are kept for the next start
     #[arg(long, value_name = "FOLDER", env = "GRAPHC_CACHE")]
     cache: Option<PathBuf>,
@@ -127,6 +130,7 @@ impl ModelArgs {
             files,
             precision: self.precision.into(),
             cache: self.cache.clone(),
+            tune: self.tune,
             device: self.device,
             soft_placement: self.soft_placement,
             ..SessionOptions::default()

@@ -37,6 +37,29 @@ fn kept_programs_answer_as_new_ones() {
 }
 
 #[test]
+fn timed_choices_are_kept() {
+    let cache = Folder::new("cache-tuned");
+    let folder = golden("small_cnn");
+    let open = || {
+        let options = SessionOptions { cache: Some(cache.0.clone()), tune: true, ..SessionOptions::default() };
+        Session::open(&folder.join("saved_model"), options).unwrap().signature(None).unwrap()
+    };
+    let choices = || files(&cache).into_iter().find(|f| f.extension().is_some_and(|e| e == "txt")).map(std::fs::read_to_string);
+    let mut first = None;
+    for _ in 0..2 {
+        let callable = open();
+        for reference in references(&folder) {
+            let got = callable.run_tensors(&reference.inputs(&callable)).unwrap();
+            let wrong = reference.differences(&callable, &got, 1e-4, "small_cnn");
+            assert!(wrong.is_empty(), "{wrong:?}");
+        }
+        let text = choices().expect("no choices were kept").unwrap();
+        assert!(text.lines().count() > 0);
+        assert_eq!(*first.get_or_insert_with(|| text.clone()), text, "chosen again");
+    }
+}
+
+#[test]
 fn files_that_are_damaged_are_not_used() {
     let cache = Folder::new("cache-damaged");
     let model = golden("mlp");

@@ -16,6 +16,7 @@ pub mod pages;
 pub mod perf;
 pub mod tape;
 pub mod target;
+pub mod tune;
 pub mod weights;
 
 pub use emit::EmitOptions;
@@ -26,10 +27,12 @@ pub use loader::Loaded;
 pub use machine::{Cpu, Machine};
 pub use object::compile_object;
 pub use target::CpuTarget;
+pub use tune::TunedCpu;
 pub use weights::{PackedWeights, Room, Weights};
 
 use graphc_ir::Module;
 use graphc_passes::plan::Plan;
+use graphc_passes::target::Target;
 
 /// A function compiled for this process, with its weights.
 pub struct Compiled {
@@ -60,8 +63,16 @@ impl Code {
 /// # Errors
 /// If there is no such function, or some of its operations have no code.
 pub fn plan(module: &Module, func: &str) -> Result<Plan, CompileError> {
+    plan_for(module, func, &CpuTarget)
+}
+
+/// As [`plan`], for a CPU of which `target` knows more.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_for(module: &Module, func: &str, target: &dyn Target) -> Result<Plan, CompileError> {
     let f = module.func(func).ok_or_else(|| CompileError::NoFunction(func.to_owned()))?;
-    lower::lower(module, f, &CpuTarget)
+    lower::lower(module, f, target)
 }
 
 /// Compiles `func` of `module` for this process on `threads` threads.
