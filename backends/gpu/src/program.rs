@@ -13,6 +13,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+type Made = Result<Arc<Code>, Refusal>;
+
 /// One launch of a kernel.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -49,8 +51,10 @@ struct Order {
     step: usize,
 }
 
+type Kernels = HashMap<(Flavour, String), Arc<Code>>;
+
 /// Kernels of this process by what they are made from.
-static MADE: LazyLock<Mutex<HashMap<(Flavour, String), Arc<Code>>>> = LazyLock::new(Mutex::default);
+static MADE: LazyLock<Mutex<Kernels>> = LazyLock::new(Mutex::default);
 
 /// Makes the kernels of a placed plan, on `threads` threads; those that `cache` holds are taken from there.
 ///
@@ -58,7 +62,7 @@ static MADE: LazyLock<Mutex<HashMap<(Flavour, String), Arc<Code>>>> = LazyLock::
 /// `Unsupported` lists every step that has no kernel.
 pub fn compile(plan: Plan, flavour: Flavour, threads: usize, cache: Option<&KernelCache>) -> Result<Program, CompileError> {
     let (orders, launches) = orders(&plan)?;
-    let results: Vec<Mutex<Option<Result<Arc<Code>, Refusal>>>> = orders.iter().map(|_| Mutex::new(None)).collect();
+    let results: Vec<Mutex<Option<Made>>> = orders.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut compiler = None;

@@ -229,12 +229,11 @@ fn tiled(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), St
     result
 }
 
+/// Emits what one depth adds to the sums.
+type Depth<'s, 'c> = &'s mut dyn FnMut(&mut Build<'c>, V<'c>, &[V<'c>]) -> Vec<V<'c>>;
+
 /// The depths of one step: written out for NVIDIA's compiler, a loop for Vulkan's, which take their time for long code.
-fn depths<'c>(
-    b: &mut Build<'c>,
-    sums: &[V<'c>],
-    body: &mut dyn FnMut(&mut Build<'c>, V<'c>, &[V<'c>]) -> Vec<V<'c>>,
-) -> Vec<V<'c>> {
+fn depths<'c>(b: &mut Build<'c>, sums: &[V<'c>], body: Depth<'_, 'c>) -> Vec<V<'c>> {
     match b.flavour {
         Flavour::Ptx => (0..DEPTH).fold(sums.to_vec(), |sums, k| {
             let k = b.i32(k);

@@ -98,7 +98,7 @@ pub fn softmax(a: &Args) -> Result<Design, String> {
         let row = Row::begin(b, s, cell);
         let mut result = Ok(());
         b.tasks(rows, |b, r| {
-            let mut run = || -> Result<(), String> {
+            result = attempt(|| {
                 let row = row.at(b, r);
                 let lowest = b
                     .constant(if wide { f64::NEG_INFINITY.to_bits() } else { u64::from(f32::NEG_INFINITY.to_bits()) }, cell.lane());
@@ -131,12 +131,16 @@ pub fn softmax(a: &Args) -> Result<Design, String> {
                     }
                 });
                 end
-            };
-            result = run();
+            });
         });
         result
     });
     Ok(a.buffers(d.int("n", a.dim("n")), &["x", "y"]))
+}
+
+/// What `f` gives: for the operator `?` where only a callback is at hand.
+fn attempt(f: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    f()
 }
 
 pub fn layer_norm(a: &Args) -> Result<Design, String> {
@@ -158,7 +162,7 @@ pub fn layer_norm(a: &Args) -> Result<Design, String> {
             b.tasks(rows, |b, r| {
                 let row = row.at(b, r);
                 let zero = b.f32(0.0);
-                let mut run = || -> Result<(), String> {
+                result = attempt(|| {
                     let mean = if rms {
                         zero
                     } else {
@@ -194,8 +198,7 @@ pub fn layer_norm(a: &Args) -> Result<Design, String> {
                         y.store(b, at, v);
                     });
                     Ok(())
-                };
-                result = run();
+                });
             });
             result
         },

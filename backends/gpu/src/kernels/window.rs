@@ -18,6 +18,9 @@ fn sizes(a: &Args, d: Design) -> Design {
     ["dil_h", "dil_w"].into_iter().fold(d, |d, name| d.int(name, a.dim_or(name, &Dim::ONE)))
 }
 
+/// Emits what one element of the window adds.
+type Tap<'s, 'c> = &'s mut dyn FnMut(&mut Build<'c>, [V<'c>; 2], [V<'c>; 2], V<'c>, &[V<'c>]) -> Vec<V<'c>>;
+
 /// Adds up over the window of output pixel `(y, x)`: `tap` is given the row and column of the window and of the image, and whether the
 /// latter lies in the image.
 fn over_window<'c>(
@@ -26,7 +29,7 @@ fn over_window<'c>(
     [y, x]: [V<'c>; 2],
     [h, w]: [V<'c>; 2],
     init: &[V<'c>],
-    tap: &mut dyn FnMut(&mut Build<'c>, [V<'c>; 2], [V<'c>; 2], V<'c>, &[V<'c>]) -> Vec<V<'c>>,
+    tap: Tap<'_, 'c>,
 ) -> Vec<V<'c>> {
     let [k_h, k_w, stride_h, stride_w, pad_top, pad_left] = SIZES.map(|n| s.int(b, n));
     let (dil_h, dil_w) = (s.int(b, "dil_h"), s.int(b, "dil_w"));

@@ -138,7 +138,8 @@ impl Device {
     /// # Errors
     /// If there is no driver or no such device, or it cannot be opened.
     pub fn open(index: usize) -> Result<Arc<Device>, GpuError> {
-        static OPEN: LazyLock<Mutex<Vec<(usize, Weak<Device>)>>> = LazyLock::new(Mutex::default);
+        type Opened = Vec<(usize, Weak<Device>)>;
+        static OPEN: LazyLock<Mutex<Opened>> = LazyLock::new(Mutex::default);
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(d) = open.iter().find(|(k, _)| *k == index).and_then(|(_, d)| d.upgrade()) {
             return Ok(d);
