@@ -12,7 +12,7 @@ need() { [ -e "$1" ] || packages="$packages $2"; }
 need /usr/lib/llvm-22/lib/libMLIRIR.a libmlir-22-dev
 need /usr/lib/llvm-22/lib/libLLVMCore.a llvm-22-dev
 need /usr/lib/llvm-22/lib/libPolly.a libpolly-22-dev
-need /usr/lib/llvm-22/lib/libclang.so.1 libclang1-22
+need /usr/lib/llvm-22/lib/libclang-22.so.1 libclang1-22
 need /usr/lib/llvm-22/lib/clang/22/include/stddef.h libclang-common-22-dev
 need /usr/include/zstd.h libzstd-dev
 need /usr/include/zlib.h zlib1g-dev

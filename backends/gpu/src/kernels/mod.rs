@@ -1,4 +1,4 @@
-//! Kernels, a family a file: from a step of the plan to a [`Design`](crate::design::Design).
+//! Kernels, a family a file: from a step of the plan to a [`Design`].
 
 mod attention;
 mod copy;
