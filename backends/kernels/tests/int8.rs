@@ -209,19 +209,7 @@ fn conv2d_computes_the_integers() {
 fn conv2d_of_few_channels() {
     let mut r = Rng(53);
     for _ in 0..120 {
-        let case = Case {
-            batch: r.pick(&[1, 1, 2]),
-            input: [r.pick(&[1, 3, 10, 17]), r.pick(&[4, 9, 14, 40])],
-            in_c: r.pick(&[1, 2, 3, 5, 8, 24]),
-            out_c: r.pick(&[1, 8, 16, 33, 64]),
-            k: [r.pick(&[1, 2, 3, 7]), r.pick(&[2, 3, 7, 11])],
-            stride: [r.pick(&[1, 2, 3]), r.pick(&[1, 2, 3])],
-            dil: [r.pick(&[1, 1, 2]), 1],
-            pad: [r.pick(&[0, 1, 3]), r.pick(&[0, 1, 2]), r.pick(&[0, 1, 4]), r.pick(&[0, 2, 5])],
-            groups: 1,
-            nr: r.pick(&PANEL_WIDTHS),
-            threads: r.pick(&[1, 1, 3]),
-        };
+        let case = Case::of_few_channels(&mut r);
         conv(&mut r, case);
     }
 }

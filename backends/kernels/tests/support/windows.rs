@@ -3,6 +3,7 @@
 use super::{Rng, TestEpilogue};
 use core::mem::zeroed;
 use graphc_abi::args::matrix::{Conv2dArgs, DepthwiseArgs};
+use graphc_kernels::pack::PANEL_WIDTHS;
 
 /// A convolution; heights come before widths.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,23 @@ pub struct Case {
 }
 
 impl Case {
+    /// A case of few channels, as first layers have.
+    pub fn of_few_channels(r: &mut Rng) -> Case {
+        Case {
+            batch: r.pick(&[1, 1, 2]),
+            input: [r.pick(&[1, 3, 10, 17]), r.pick(&[4, 9, 14, 40])],
+            in_c: r.pick(&[1, 2, 3, 5, 8, 24]),
+            out_c: r.pick(&[1, 8, 16, 33, 64]),
+            k: [r.pick(&[1, 2, 3, 7]), r.pick(&[2, 3, 7, 11])],
+            stride: [r.pick(&[1, 2, 3]), r.pick(&[1, 2, 3])],
+            dil: [r.pick(&[1, 1, 2]), 1],
+            pad: [r.pick(&[0, 1, 3]), r.pick(&[0, 1, 2]), r.pick(&[0, 1, 4]), r.pick(&[0, 2, 5])],
+            groups: 1,
+            nr: r.pick(&PANEL_WIDTHS),
+            threads: r.pick(&[1, 1, 3]),
+        }
+    }
+
     /// Extents of the output, unless the kernel does not fit.
     pub fn output(&self) -> Option<[usize; 2]> {
         let axis = |i: usize| {
