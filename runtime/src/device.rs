@@ -69,11 +69,11 @@ pub fn devices() -> (Vec<DeviceDescription>, Option<Error>) {
 
 #[cfg(feature = "gpu")]
 fn gpus() -> (Vec<DeviceDescription>, Option<Error>) {
-    match graphc_gpu::vulkan::devices() {
+    match graphc_gpu::devices() {
         Ok(found) => {
-            let describe = |(k, d): (usize, graphc_gpu::vulkan::DeviceInfo)| DeviceDescription {
+            let describe = |(k, d): (usize, graphc_gpu::DeviceInfo)| DeviceDescription {
                 name: DeviceName::Gpu(k).to_string(),
-                description: format!("{} (Vulkan {}.{}.{})", d.name, d.api[0], d.api[1], d.api[2]),
+                description: format!("{} ({})", d.name, d.api),
                 memory: d.memory,
             };
             (found.into_iter().enumerate().map(describe).collect(), None)

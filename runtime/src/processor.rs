@@ -8,8 +8,6 @@ use graphc_cpu::{Code, Compiled, CpuTarget, EmitOptions, PackedWeights};
 use graphc_ir::Module;
 use graphc_passes::plan::Plan;
 use graphc_passes::target::Target;
-#[cfg(feature = "gpu")]
-use std::sync::Arc;
 
 /// The device of a session, open.
 pub enum Processor {
@@ -18,7 +16,7 @@ pub enum Processor {
     Tuned(Tuning),
     #[cfg(feature = "gpu")]
     Gpu {
-        device: Arc<graphc_gpu::vulkan::Device>,
+        device: graphc_gpu::Device,
         /// Whether what has no GPU code is compiled for the CPU.
         soft: bool,
         kernels: Option<graphc_gpu::KernelCache>,
@@ -32,7 +30,7 @@ pub enum Engine {
         weights: PackedWeights,
     },
     #[cfg(feature = "gpu")]
-    Gpu(Box<graphc_gpu::vulkan::Executable>),
+    Gpu(Box<dyn graphc_gpu::Run>),
 }
 
 fn failed(e: impl std::fmt::Display) -> Error {
@@ -49,7 +47,7 @@ impl Processor {
             DeviceName::Cpu if options.tune => Ok(Processor::Tuned(Tuning::open(options.cache.as_deref()))),
             DeviceName::Cpu => Ok(Processor::Cpu),
             #[cfg(feature = "gpu")]
-            DeviceName::Gpu(index) => match graphc_gpu::vulkan::Device::open(index) {
+            DeviceName::Gpu(index) => match graphc_gpu::Device::open(index) {
                 Ok(device) => {
                     let origin = options.cache.as_ref().and_then(|_| crate::cache::this_build());
                     let kernels = options.cache.as_deref().zip(origin).map(|(f, o)| graphc_gpu::KernelCache::new(f, o));
@@ -118,9 +116,8 @@ impl Processor {
                     (Err(e), _) => return Err(Error::Device(format!("{e}, for a GPU; with soft placement the CPU computes it"))),
                 };
                 let plan = Plan { consts: Vec::new(), ..program.plan.clone() };
-                let x = graphc_gpu::vulkan::Executable::new(device.clone(), program, threads)
-                    .map_err(|e| Error::Device(e.to_string()))?;
-                Ok((plan, Engine::Gpu(Box::new(x))))
+                let x = device.load(program, threads).map_err(|e| Error::Device(e.to_string()))?;
+                Ok((plan, Engine::Gpu(x)))
             }
         }
     }

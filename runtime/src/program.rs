@@ -318,7 +318,7 @@ impl Program {
         match &self.engine {
             Engine::Cpu { code, weights } => self.call(code, weights, pool, guard.pointers(), feeds, options, memory)?,
             #[cfg(feature = "gpu")]
-            Engine::Gpu(x) => self.launch(x, guard.pointers(), feeds, memory)?,
+            Engine::Gpu(x) => self.launch(&**x, guard.pointers(), feeds, memory)?,
         }
         self.vars.assigned();
         Ok(())
@@ -326,7 +326,7 @@ impl Program {
 
     /// Runs on a GPU.
     #[cfg(feature = "gpu")]
-    fn launch(&self, x: &graphc_gpu::vulkan::Executable, vars: *const *mut u8, feeds: &[View], memory: &RunMemory) -> Result<()> {
+    fn launch(&self, x: &dyn graphc_gpu::Run, vars: *const *mut u8, feeds: &[View], memory: &RunMemory) -> Result<()> {
         use graphc_gpu::GpuError;
         let plan = &self.interface;
         let inputs: Vec<&[u8]> = self.feed_of.iter().map(|&k| feeds[k].bytes()).collect();

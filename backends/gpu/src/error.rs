@@ -18,6 +18,17 @@ pub enum GpuError {
     Launch { status: Status, step: usize, value: i64, bound: i64 },
 }
 
+impl GpuError {
+    /// The error, said of a source node if it was of none.
+    pub(crate) fn at(self, name: &str) -> GpuError {
+        match self {
+            GpuError::Driver { call, why, node } if node.is_empty() => GpuError::Driver { call, why, node: name.to_owned() },
+            GpuError::Lacks(what) if !name.is_empty() => GpuError::Lacks(format!("{what} (at node {name:?})")),
+            e => e,
+        }
+    }
+}
+
 impl fmt::Display for GpuError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

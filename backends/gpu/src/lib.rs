@@ -1,25 +1,29 @@
 //! Plans on GPUs: kernels written through MLIR, lowered to SPIR-V or PTX in this process, and run through the driver.
 //!
-//! [`plan`] lowers a function of the tensor IR as for the CPU, with a GPU's choices; [`compile`] makes the kernels of a plan; a
-//! [`vulkan::Executable`] holds weights and kernels on a device and runs.
+//! [`plan`] lowers a function of the tensor IR as for the CPU, with a GPU's choices; [`compile`] makes the kernels of a plan;
+//! [`Device::load`] brings weights and kernels to a device, where they run.
 #![cfg(feature = "mlir")]
 
 pub mod build;
 pub mod cache;
 pub mod design;
+pub mod device;
 pub mod error;
 mod functions;
 pub mod kernels;
 pub mod lanes;
 pub mod mlir;
 pub mod program;
+pub mod run;
 mod spirv;
 pub mod target;
 pub mod vulkan;
 
 pub use cache::KernelCache;
+pub use device::{Device, DeviceInfo, devices};
 pub use error::GpuError;
 pub use program::{Listing, Program, compile, list};
+pub use run::Run;
 pub use target::{Flavour, GpuTarget};
 
 use graphc_cpu::CompileError;

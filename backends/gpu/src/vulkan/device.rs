@@ -1,6 +1,7 @@
 //! Vulkan devices: found, opened, and asked what they can do.
 
 use crate::error::GpuError;
+use crate::run::Limits;
 use crate::target::{Features, Flavour};
 use ash::vk;
 use std::ffi::CStr;
@@ -31,15 +32,12 @@ pub struct DeviceInfo {
     pub api: [u32; 3],
 }
 
-/// What of a device's limits matters to launches.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Greatest number of bytes that a kernel sees of one buffer.
-    pub range: u64,
-    /// Greatest number of workgroups of a launch.
-    pub groups: u32,
-    /// What offsets of buffers are multiples of.
-    pub alignment: u64,
+impl DeviceInfo {
+    /// The device, as those of all drivers are described.
+    pub fn describe(&self) -> crate::DeviceInfo {
+        let [major, minor, patch] = self.api;
+        crate::DeviceInfo { name: self.name.clone(), api: format!("Vulkan {major}.{minor}.{patch}"), memory: self.memory }
+    }
 }
 
 /// An open device with one queue for compute.

@@ -2,6 +2,7 @@
 
 use super::device::{Device, failed};
 use crate::error::GpuError;
+use crate::run::{Memory, Purpose};
 use ash::vk;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -20,15 +21,6 @@ pub struct Buffer {
 unsafe impl Send for Buffer {}
 // SAFETY: shared access reads.
 unsafe impl Sync for Buffer {}
-
-/// What a buffer is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Purpose {
-    /// Kernels work in it.
-    Device,
-    /// The host writes or reads it.
-    Host,
-}
 
 impl Buffer {
     /// A buffer of at least `bytes` bytes, of unknown content.
@@ -61,18 +53,19 @@ impl Buffer {
             Ok(made)
         }
     }
+}
 
-    pub fn bytes(&self) -> u64 {
+impl Memory for Buffer {
+    fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The content, where the host sees it. Nothing may run that uses the buffer.
-    pub fn host(&self) -> Option<&[u8]> {
+    fn host(&self) -> Option<&[u8]> {
         // SAFETY: the mapping is as long as the buffer, lives as long, and is coherent.
         self.mapped.map(|p| unsafe { std::slice::from_raw_parts(p.as_ptr(), self.bytes as usize) })
     }
 
-    pub fn host_mut(&mut self) -> Option<&mut [u8]> {
+    fn host_mut(&mut self) -> Option<&mut [u8]> {
         // SAFETY: as for `host`, and `self` is borrowed alone.
         self.mapped.map(|p| unsafe { std::slice::from_raw_parts_mut(p.as_ptr(), self.bytes as usize) })
     }

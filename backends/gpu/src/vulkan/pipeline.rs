@@ -6,8 +6,6 @@ use crate::mlir::Code;
 use ash::vk;
 use std::ffi::CString;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// A kernel that is ready to be launched.
 pub struct Pipeline {
@@ -70,25 +68,4 @@ impl Pipeline {
         }
         Ok(made)
     }
-}
-
-/// Pipelines of all kernels, made on `threads` threads.
-///
-/// # Errors
-/// As [`Pipeline::new`].
-pub fn pipelines(device: &Arc<Device>, kernels: &[Arc<Code>], threads: usize) -> Result<Vec<Pipeline>, GpuError> {
-    let made: Vec<Mutex<Option<Result<Pipeline, GpuError>>>> = kernels.iter().map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(k) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|k| *k < kernels.len()) {
-            let p = Pipeline::new(device, &kernels[k]);
-            *made[k].lock().unwrap_or_else(PoisonError::into_inner) = Some(p);
-        }
-    };
-    std::thread::scope(|s| {
-        (1..threads.min(kernels.len())).for_each(|_| drop(s.spawn(work)));
-        work();
-    });
-    let taken = made.into_iter().filter_map(|m| m.into_inner().unwrap_or_else(PoisonError::into_inner));
-    taken.collect()
 }

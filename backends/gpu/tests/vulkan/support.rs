@@ -5,13 +5,13 @@ mod cpu;
 
 pub use cpu::*;
 
-use graphc_gpu::vulkan::{Device, Executable};
+use graphc_gpu::{Device, Run};
 use graphc_ir::interp::Interp;
 use graphc_ir::op::Tolerance;
 use graphc_ir::{Module, Sym, Tensor};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-static DEVICE: LazyLock<Arc<Device>> = LazyLock::new(|| Device::open(0).unwrap_or_else(|e| panic!("{e}")));
+static DEVICE: LazyLock<Device> = LazyLock::new(|| Device::open(0).unwrap_or_else(|e| panic!("{e}")));
 
 /// What GPUs have no kernel for, as their refusals say.
 const REFUSED: &[&str] = &[
@@ -37,19 +37,19 @@ pub fn check(m: &Module, cases: &[Vec<Tensor>], tol: Tolerance, what: &str) {
         Err(e) if REFUSED.iter().any(|why| e.to_string().contains(why)) => return,
         Err(e) => panic!("{what}: {e}"),
     };
-    let x = Executable::new(DEVICE.clone(), program, 2).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let x = DEVICE.load(program, 2).unwrap_or_else(|e| panic!("{what}: {e}"));
     for inputs in cases {
         let shapes: Vec<String> = inputs.iter().map(|t| t.ty().to_string()).collect();
         let what = format!("{what} of {}", shapes.join(", "));
         let want = Interp::new(m).run("f", inputs).unwrap_or_else(|e| panic!("{what}: interpreter: {e}"));
-        let got = run_on_device(&x, inputs).unwrap_or_else(|e| panic!("{what}: failed with {e}"));
+        let got = run_on_device(&*x, inputs).unwrap_or_else(|e| panic!("{what}: failed with {e}"));
         for (g, w) in got.iter().zip(&want) {
             compare(g, w, tol, &what);
         }
     }
 }
 
-fn run_on_device(x: &Executable, inputs: &[Tensor]) -> Result<Vec<Tensor>, graphc_gpu::GpuError> {
+fn run_on_device(x: &dyn Run, inputs: &[Tensor]) -> Result<Vec<Tensor>, graphc_gpu::GpuError> {
     let plan = &x.program().plan;
     let mut syms = vec![-1; plan.syms.len()];
     for (p, t) in plan.inputs.iter().zip(inputs) {

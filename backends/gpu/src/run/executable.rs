@@ -1,0 +1,211 @@
+//! Programs on a device.
+
+use super::flow::{Piece, pieces};
+use super::recorded::{Recorded, STATUS_WORDS};
+use super::{Command, Driver, Memory, Purpose, Span, What, kernels};
+use crate::error::GpuError;
+use crate::program::Program;
+use graphc_abi::Status;
+use graphc_cpu::{CompileError, Weights};
+use graphc_passes::plan::{Buf, ConstId, Place};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A program on a device, whatever drives it. Any number of threads may run it at once.
+pub trait Run: Send + Sync {
+    fn program(&self) -> &Program;
+
+    /// The variables that the program uses, by number, and the bytes of each.
+    fn variables(&self) -> Vec<(usize, usize)>;
+
+    /// Gives memory that no run uses back to the device.
+    fn trim(&self);
+
+    /// Runs: inputs and outputs in the order of the plan's ports, of the sizes that `syms` give; `vars` in the order of
+    /// [`Run::variables`], read and written.
+    ///
+    /// # Errors
+    /// If the device has not enough memory, the driver fails, or a launch does.
+    fn run(&self, inputs: &[&[u8]], outputs: &mut [&mut [u8]], vars: &mut [&mut [u8]], syms: &[i64]) -> Result<(), GpuError>;
+}
+
+/// A program with its kernels and weights on a device.
+pub struct Executable<D: Driver> {
+    pub(super) device: Arc<D>,
+    pub(super) program: Program,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) layout: Weights,
+    /// Bytes of each constant.
+    pub(super) packed: Vec<usize>,
+    /// Memory of runs that ended; as many as there were runs at one time. Dropped before what it refers to.
+    idle: Mutex<Vec<Recorded<D>>>,
+    pub(super) kernels: Vec<D::Kernel>,
+    pub(super) weights: D::Buffer,
+}
+
+/// Offsets of buffers in the arena and among the weights are multiples of this.
+const ALIGNMENT: u64 = graphc_abi::ALIGN as u64;
+
+impl<D: Driver> Executable<D> {
+    /// Loads kernels on `threads` threads and brings the weights to the device.
+    ///
+    /// # Errors
+    /// If the device lacks what the program needs, or a constant does not hold what its layout says.
+    pub fn new(device: Arc<D>, mut program: Program, threads: usize) -> Result<Executable<D>, CompileError> {
+        let system = |e: GpuError| CompileError::System(e.to_string());
+        let alignment = device.limits().alignment;
+        if alignment > ALIGNMENT {
+            return Err(CompileError::System(format!("the GPU wants buffers at multiples of {alignment} bytes")));
+        }
+        let pieces = pieces(&program.plan).map_err(CompileError::Invalid)?;
+        let kernels = kernels(&device, &program.kernels, threads).map_err(system)?;
+        let layout = Weights::of(&program.plan);
+        let consts = std::mem::take(&mut program.plan.consts);
+        let starts: Vec<usize> = (0..consts.len()).map(|k| layout.offset(ConstId(k as u32)) as usize).collect();
+        let ends = starts.iter().skip(1).copied().chain([layout.bytes()]);
+        let packed = starts.iter().zip(ends).map(|(from, to)| to - from).collect();
+        let bytes = layout.allocated() as u64;
+        let queue = device.queue().map_err(system)?;
+        let mut weights = device.buffer(&queue, bytes, Purpose::Device).map_err(system)?;
+        match weights.host_mut() {
+            Some(host) => {
+                host.fill(0);
+                layout.pack(consts, host, threads)?;
+            }
+            None => {
+                let mut staging = device.buffer(&queue, bytes, Purpose::Host).map_err(system)?;
+                let host =
+                    staging.host_mut().ok_or_else(|| CompileError::System("the GPU has no memory that the host sees".into()))?;
+                host.fill(0);
+                layout.pack(consts, host, threads)?;
+                let what = What::Copy { from: Span::of(&staging, bytes), to: Span::of(&weights, bytes) };
+                let upload = device.record(&queue, &[Command { what, after: Vec::new(), node: "" }]);
+                upload.and_then(|upload| device.run(&queue, &[&upload])).map_err(system)?;
+            }
+        }
+        Ok(Executable { device, program, pieces, layout, packed, idle: Mutex::default(), kernels, weights })
+    }
+
+    fn memory(&self, syms: &[i64]) -> Result<Recorded<D>, GpuError> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(k) = idle.iter().position(|r| r.syms == syms) {
+            return Ok(idle.swap_remove(k));
+        }
+        // What was sized for others makes room.
+        idle.clear();
+        drop(idle);
+        Recorded::new(self, syms)
+    }
+
+    fn run_in(
+        &self,
+        r: &mut Recorded<D>,
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+        vars: &mut [&mut [u8]],
+    ) -> Result<(), GpuError> {
+        for (to, from) in r.memory.inputs.iter_mut().zip(inputs) {
+            fill(to.host_mut(), from);
+        }
+        for ((_, to), from) in r.memory.vars.iter_mut().zip(vars.iter()) {
+            fill(to.host_mut(), from);
+        }
+        if let Some(words) = r.memory.status.host_mut() {
+            words.fill(0);
+        }
+        let mut pending: Vec<&D::Sequence> = r.before.iter().collect();
+        self.pieces(&self.pieces, r, &mut pending)?;
+        pending.extend(&r.after);
+        self.wait(r, &mut pending)?;
+        for (from, to) in r.memory.outputs.iter().zip(outputs) {
+            fill(to, from.host());
+        }
+        for ((_, from), to) in r.memory.vars.iter().zip(vars) {
+            fill(to, from.host());
+        }
+        Ok(())
+    }
+
+    fn pieces<'r>(&self, pieces: &[Piece], r: &'r Recorded<D>, pending: &mut Vec<&'r D::Sequence>) -> Result<(), GpuError> {
+        for p in pieces {
+            match p {
+                Piece::Block(range) => pending.extend(r.blocks.get(&range.start)),
+                Piece::If { cond, yes, no } => {
+                    let way = if self.holds(*cond, r, pending)? { yes } else { no };
+                    self.pieces(way, r, pending)?;
+                }
+                Piece::While { test, cond, body } => loop {
+                    self.pieces(test, r, pending)?;
+                    if !self.holds(*cond, r, pending)? {
+                        break;
+                    }
+                    self.pieces(body, r, pending)?;
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs what is pending, and reads a condition.
+    fn holds<'r>(&self, cond: Buf, r: &'r Recorded<D>, pending: &mut Vec<&'r D::Sequence>) -> Result<bool, GpuError> {
+        pending.extend(r.conds.get(&cond));
+        self.wait(r, pending)?;
+        Ok(r.memory.cond.host().and_then(|h| h.first()).is_some_and(|&b| b != 0))
+    }
+
+    /// Runs what is pending, and finds out whether a launch failed.
+    fn wait(&self, r: &Recorded<D>, pending: &mut Vec<&D::Sequence>) -> Result<(), GpuError> {
+        if !pending.is_empty() {
+            self.device.run(&r.queue, pending)?;
+            pending.clear();
+        }
+        let word = |k: usize| {
+            let bytes = r.memory.status.host().and_then(|h| h.get(4 * k..4 * k + 4)).and_then(|b| b.try_into().ok());
+            i32::from_le_bytes(bytes.unwrap_or_default())
+        };
+        let words: [i32; STATUS_WORDS] = std::array::from_fn(word);
+        match words {
+            [0, ..] => Ok(()),
+            [code, launch, value, bound] => Err(GpuError::Launch {
+                status: Status::from_code(code),
+                step: usize::try_from(launch - 1).unwrap_or(0),
+                value: i64::from(value),
+                bound: i64::from(bound),
+            }),
+        }
+    }
+}
+
+impl<D: Driver> Run for Executable<D> {
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn variables(&self) -> Vec<(usize, usize)> {
+        let mut found: Vec<(usize, usize)> = Vec::new();
+        for b in &self.program.plan.buffers {
+            if let Place::Var(v) = b.place
+                && found.iter().all(|(n, _)| *n != v.index())
+            {
+                found.push((v.index(), b.bytes().as_const().and_then(|n| usize::try_from(n).ok()).unwrap_or(0)));
+            }
+        }
+        found
+    }
+
+    fn trim(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn run(&self, inputs: &[&[u8]], outputs: &mut [&mut [u8]], vars: &mut [&mut [u8]], syms: &[i64]) -> Result<(), GpuError> {
+        let mut r = self.memory(syms)?;
+        let result = self.run_in(&mut r, inputs, outputs, vars);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(r);
+        result
+    }
+}
+
+/// As much of `from` as there is room for.
+fn fill(to: &mut [u8], from: &[u8]) {
+    let n = to.len().min(from.len());
+    to[..n].copy_from_slice(&from[..n]);
+}

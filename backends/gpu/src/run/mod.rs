@@ -1,0 +1,146 @@
+//! What all drivers have in common: the walk over a plan's control flow, the memory of a run, and the order of its commands.
+//!
+//! A [`Driver`] allocates, takes kernels, and runs sequences of commands. What belongs before what is said by the commands themselves,
+//! so that a driver is free in how it orders the rest.
+
+mod executable;
+mod flow;
+mod hazards;
+mod recorded;
+
+pub use executable::{Executable, Run};
+
+use crate::error::GpuError;
+use crate::mlir::Code;
+use hazards::Bytes;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What of a device's limits matters to launches.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Greatest number of bytes that a kernel sees of one buffer.
+    pub range: u64,
+    /// Greatest number of workgroups of a launch.
+    pub groups: u32,
+    /// What offsets of buffers are multiples of.
+    pub alignment: u64,
+}
+
+/// What a buffer is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Kernels work in it.
+    Device,
+    /// The host writes or reads it; the device copies it, and kernels may touch a few words of it.
+    Host,
+}
+
+/// Memory that a device works in or copies from.
+pub trait Memory: Send + Sync {
+    fn bytes(&self) -> u64;
+
+    /// The content, where the host sees it. Nothing may run that uses the buffer.
+    fn host(&self) -> Option<&[u8]>;
+
+    fn host_mut(&mut self) -> Option<&mut [u8]>;
+}
+
+/// Part of a buffer.
+pub struct Span<'a, D: Driver> {
+    pub buffer: &'a D::Buffer,
+    pub from: u64,
+    pub bytes: u64,
+}
+
+impl<D: Driver> Clone for Span<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Driver> Copy for Span<'_, D> {}
+
+impl<'a, D: Driver> Span<'a, D> {
+    /// The first `bytes` bytes.
+    pub fn of(buffer: &'a D::Buffer, bytes: u64) -> Span<'a, D> {
+        Span { buffer, from: 0, bytes }
+    }
+
+    fn place(&self) -> Bytes {
+        Bytes { buffer: std::ptr::from_ref(self.buffer).addr(), from: self.from, to: self.from + self.bytes }
+    }
+}
+
+/// What a kernel is given, in the order of its bindings.
+pub enum Argument<'a, D: Driver> {
+    Memory(Span<'a, D>),
+    /// The parameters of the launch.
+    Words(Vec<i32>),
+}
+
+pub enum What<'a, D: Driver> {
+    /// `to` is as large as `from`.
+    Copy {
+        from: Span<'a, D>,
+        to: Span<'a, D>,
+    },
+    Launch {
+        kernel: &'a D::Kernel,
+        arguments: Vec<Argument<'a, D>>,
+        groups: u32,
+    },
+}
+
+/// A command of a sequence.
+pub struct Command<'a, D: Driver> {
+    pub what: What<'a, D>,
+    /// The commands before it, by number, whose effects it must see or must not disturb; what those wait for is not repeated.
+    pub after: Vec<usize>,
+    /// The source node, for errors.
+    pub node: &'a str,
+}
+
+/// An API through which a device computes.
+pub trait Driver: Sized + Send + Sync + 'static {
+    type Buffer: Memory;
+    /// A kernel that is ready to be launched.
+    type Kernel: Send + Sync;
+    /// Where one run at a time takes place.
+    type Queue: Send;
+    /// Commands that can be run again and again. Buffers, kernels and the queue that they name outlive them.
+    type Sequence: Send;
+
+    fn limits(&self) -> &Limits;
+
+    /// # Errors
+    /// Those of the driver, as for all functions here.
+    fn queue(self: &Arc<Self>) -> Result<Self::Queue, GpuError>;
+
+    /// A buffer of at least `bytes` bytes, of unknown content, for use in `queue` until something has been waited for there.
+    fn buffer(self: &Arc<Self>, queue: &Self::Queue, bytes: u64, purpose: Purpose) -> Result<Self::Buffer, GpuError>;
+
+    fn kernel(self: &Arc<Self>, code: &Code) -> Result<Self::Kernel, GpuError>;
+
+    fn record(self: &Arc<Self>, queue: &Self::Queue, commands: &[Command<Self>]) -> Result<Self::Sequence, GpuError>;
+
+    /// Runs sequences, one after another, and waits for the last. The host sees what was written.
+    fn run(&self, queue: &Self::Queue, sequences: &[&Self::Sequence]) -> Result<(), GpuError>;
+}
+
+/// All kernels, made on `threads` threads.
+fn kernels<D: Driver>(device: &Arc<D>, codes: &[Arc<Code>], threads: usize) -> Result<Vec<D::Kernel>, GpuError> {
+    let made: Vec<OnceLock<Result<D::Kernel, GpuError>>> = codes.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(k) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|k| *k < codes.len()) {
+            made[k].get_or_init(|| device.kernel(&codes[k]));
+        }
+    };
+    std::thread::scope(|s| {
+        (1..threads.min(codes.len())).for_each(|_| drop(s.spawn(work)));
+        work();
+    });
+    made.into_iter().filter_map(OnceLock::into_inner).collect()
+}
