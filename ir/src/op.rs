@@ -244,9 +244,9 @@ ops! {
         "(x - mean) / sqrt(variance + eps) * gamma + beta along the last axis; gamma and beta are vectors.";
 
     // Matrix work.
-    Contract "contract" (2, 6) with_epilogue![req("lhs", A::Ints), req("rhs", A::Ints), opt("lhs_batch", A::Ints), opt("rhs_batch", A::Ints), opt("alpha", A::Real)],
+    Contract "contract" (2, 6) with_epilogue![req("lhs", A::Ints), req("rhs", A::Ints), opt("lhs_batch", A::Ints), opt("rhs_batch", A::Ints), opt("alpha", A::Real), opt("halved", A::Bool)],
         Pure, Scale(128), infer::contract, Structured,
-        "Sum of products over the axes lhs of the first and rhs of the second operand; the result has batch axes, then the free axes of each. Times alpha unless that is 0.";
+        "Sum of products over the axes lhs of the first and rhs of the second operand; the result has batch axes, then the free axes of each. Times alpha unless that is 0. halved: by Strassen's algorithm, which does not divide it again.";
     Conv2d "conv2d" (2, 6) with_epilogue![req("strides", A::Ints), req("low", A::Dims), req("high", A::Dims), opt("dilations", A::Ints), opt("groups", A::Int)],
         Pure, Scale(128), infer::conv2d, Structured,
         "Convolution of x [n, h, w, c] with a kernel [kh, kw, c/groups, k]; low and high are the padding of h and w.";

@@ -2,7 +2,7 @@
 
 use crate::pass::{Diag, Pass, PassCx};
 use crate::rewriting::{At, rewrite, strip_ones};
-use graphc_ir::{InstData, Module, Op, Value};
+use graphc_ir::{Attrs, InstData, Module, Op, Value};
 
 /// Moves a per-channel addition, the addition of a tensor of the same type, and an activation after a contraction or convolution into
 /// its epilogue, where the matrix work has no other use.
@@ -23,7 +23,7 @@ impl Pass for Epilogue {
     }
 }
 
-fn has_act(d: &InstData) -> bool {
+pub(crate) fn has_act(d: &InstData) -> bool {
     !matches!(d.attrs.str("act"), "" | "none")
 }
 
@@ -33,21 +33,29 @@ fn matrix_work(at: &At, v: Value) -> Option<InstData> {
     (d.op.has_epilogue() && at.only_use(v) && at.ty(v).elem.is_float()).then(|| d.clone())
 }
 
+/// Ops that epilogues apply, and what they call them; gelu in its form with tanh has another name.
+const ACTIVATIONS: [(Op, &str); 10] = [
+    (Op::Relu, "relu"),
+    (Op::Clamp, "clamp"),
+    (Op::LeakyRelu, "leaky_relu"),
+    (Op::Gelu, "gelu"),
+    (Op::Silu, "silu"),
+    (Op::Sigmoid, "sigmoid"),
+    (Op::Tanh, "tanh"),
+    (Op::HardSwish, "hard_swish"),
+    (Op::HardSigmoid, "hard_sigmoid"),
+    (Op::Elu, "elu"),
+];
+const GELU_TANH: &str = "gelu_tanh";
+
 fn activation(at: &mut At) -> Option<Value> {
     let real = |key| at.attrs().real(key);
+    let (_, name) = ACTIVATIONS.into_iter().find(|&(op, _)| op == at.op())?;
     let (act, lo, hi) = match at.op() {
-        Op::Relu => ("relu", 0.0, 0.0),
-        Op::Clamp => ("clamp", real("lo"), real("hi")),
-        Op::LeakyRelu => ("leaky_relu", real("alpha"), 0.0),
-        Op::Gelu if at.attrs().flag("tanh") => ("gelu_tanh", 0.0, 0.0),
-        Op::Gelu => ("gelu", 0.0, 0.0),
-        Op::Silu => ("silu", 0.0, 0.0),
-        Op::Sigmoid => ("sigmoid", 0.0, 0.0),
-        Op::Tanh => ("tanh", 0.0, 0.0),
-        Op::HardSwish => ("hard_swish", 0.0, 0.0),
-        Op::HardSigmoid => ("hard_sigmoid", 0.0, 0.0),
-        Op::Elu => ("elu", 0.0, 0.0),
-        _ => return None,
+        Op::Clamp => (name, real("lo"), real("hi")),
+        Op::LeakyRelu => (name, real("alpha"), 0.0),
+        Op::Gelu if at.attrs().flag("tanh") => (GELU_TANH, 0.0, 0.0),
+        _ => (name, 0.0, 0.0),
     };
     let mut d = matrix_work(at, at.operand(0))?;
     if has_act(&d) || d.attrs.flag("residual_last") {
@@ -59,6 +67,22 @@ fn activation(at: &mut At) -> Option<Value> {
         d.attrs.set("act_hi", hi);
     }
     at.emit(d.op, &d.operands, d.attrs)
+}
+
+/// The op that does what the activation of an epilogue does, with its attributes.
+pub(crate) fn activation_of(epilogue: &Attrs) -> Option<(Op, Attrs)> {
+    let (lo, hi) = (epilogue.real("act_lo"), epilogue.real("act_hi"));
+    let name = epilogue.str("act");
+    if name == GELU_TANH {
+        return Some((Op::Gelu, Attrs::new().with("tanh", true)));
+    }
+    let (op, _) = ACTIVATIONS.into_iter().find(|&(_, known)| known == name)?;
+    let attrs = match op {
+        Op::Clamp => Attrs::new().with("lo", lo).with("hi", hi),
+        Op::LeakyRelu => Attrs::new().with("alpha", lo),
+        _ => Attrs::new(),
+    };
+    Some((op, attrs))
 }
 
 fn add(at: &mut At) -> Option<Value> {

@@ -24,6 +24,7 @@ pub mod reshapes;
 mod rewriting;
 pub mod schedule;
 pub mod simplify;
+pub mod strassen;
 pub mod strides;
 pub mod target;
 pub mod transposes;

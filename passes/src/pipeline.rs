@@ -3,7 +3,7 @@
 use crate::pass::{Diag, Pass, PassCx};
 use crate::{
     activations, arith, attention, contractions, cse, dce, epilogue, fold, fuse, images, inline, norms, padding, precision,
-    quantise, regions, reshapes, schedule, simplify, strides, transposes, weights,
+    quantise, regions, reshapes, schedule, simplify, strassen, strides, transposes, weights,
 };
 use graphc_ir::Module;
 use std::time::{Duration, Instant};
@@ -50,6 +50,7 @@ pub fn standard() -> Vec<Box<dyn Pass>> {
         Box::new(epilogue::Epilogue),
         Box::new(strides::Strides),
         Box::new(precision::Precise),
+        Box::new(strassen::Strassen),
         Box::new(quantise::Quantise),
         Box::new(fuse::Fuse),
         Box::new(images::Images),

@@ -13,6 +13,11 @@ pub trait Target {
         None
     }
 
+    /// Whether a product of `m` rows or more, `n` columns and depth `k` is faster by Strassen's algorithm.
+    fn divides_product(&self, _m: usize, _n: usize, _k: usize) -> bool {
+        false
+    }
+
     /// Whether batches that go through many depthwise convolutions do so faster image by image, for activations then stay in caches.
     fn goes_by_images(&self) -> bool {
         true

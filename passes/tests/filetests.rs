@@ -11,7 +11,11 @@ use std::path::Path;
 fn filetests() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/filetests/passes");
     let outcome = graphc_ir::filetest::run_dir(&dir, &|name, m| {
-        let precision = if name == "quantise" { Precision::Int8 } else { Precision::Bf16 };
+        let precision = match name {
+            "quantise" => Precision::Int8,
+            "strassen" => Precision::Strassen,
+            _ => Precision::Bf16,
+        };
         let cx = PassCx { target: &common::AnyTarget, precision };
         let passes = match name {
             "standard" => pipeline::standard(),

@@ -80,7 +80,7 @@ struct ModelArgs {
     /// Folder in which the graph's ops may read and write files; may be given several times
     #[arg(long, value_name = "FOLDER")]
     files: Vec<PathBuf>,
-    /// Numbers that f32 models compute in, on processors that have them: bf16 is faster and less exact, int8 is for fake-quantised models
+    /// Numbers that f32 models compute in, on processors that have them: bf16 is faster and less exact, int8 is for fake-quantised models, strassen is f32 with fewer multiplications in large products and errors twice as large
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     precision: PrecisionArg,
     /// Time the choices among kernels on this machine while compiling; with a cache they are kept there
@@ -102,6 +102,7 @@ enum PrecisionArg {
     F32,
     Bf16,
     Int8,
+    Strassen,
 }
 
 impl From<PrecisionArg> for Precision {
@@ -110,6 +111,7 @@ impl From<PrecisionArg> for Precision {
             PrecisionArg::F32 => Precision::F32,
             PrecisionArg::Bf16 => Precision::Bf16,
             PrecisionArg::Int8 => Precision::Int8,
+            PrecisionArg::Strassen => Precision::Strassen,
         }
     }
 }

@@ -17,6 +17,11 @@ impl Target for CpuTarget {
         winograd::best_outputs(batch, out, c, n)
     }
 
+    fn divides_product(&self, m: usize, n: usize, k: usize) -> bool {
+        // Below, the sums cost what the missing product saves; halves of whole vectors leave the kernels no tails.
+        m >= 96 && n >= 512 && k >= 512 && n.is_multiple_of(32)
+    }
+
     fn has_bf16_dots(&self) -> bool {
         tier::has_bf16_dots()
     }

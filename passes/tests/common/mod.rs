@@ -18,6 +18,10 @@ impl Target for AnyTarget {
         16
     }
 
+    fn divides_product(&self, _: usize, _: usize, _: usize) -> bool {
+        true
+    }
+
     fn has_bf16_dots(&self) -> bool {
         true
     }

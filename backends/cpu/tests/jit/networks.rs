@@ -7,6 +7,8 @@ use graphc_ir::{Attrs, Dim, Elem, Op, Type};
 use graphc_passes::images::Images;
 use graphc_passes::pass::{Pass, PassCx};
 use graphc_passes::plan::StepKind;
+use graphc_passes::precision::Precision;
+use graphc_passes::strassen::Strassen;
 
 #[test]
 fn multilayer_perceptron_at_several_batch_sizes() {
@@ -22,6 +24,30 @@ fn multilayer_perceptron_at_several_batch_sizes() {
     });
     let cases: Vec<_> = [1, 2, 5, 33, 0].iter().map(|&n| vec![rng.tensor(Elem::F32, &[n, 20])]).collect();
     check(&m, &cases, Tolerance::Scale(64), "mlp");
+}
+
+/// Two large products that a pass divides into products of halves; the second one's weights lie the other way round.
+#[test]
+fn divided_products() {
+    let mut rng = Rng(44);
+    let [w1, b1, w2] = [&[512, 544][..], &[544], &[544, 544]].map(|s| rng.tensor(Elem::F32, s));
+    let before = module(&[Type::new(Elem::F32, vec![sym("n"), 96i64.into(), 512i64.into()])], |b, p| {
+        let [w1, b1, w2] = [w1, b1, w2].map(|t| b.constant(t));
+        let product = |rhs: i64| Attrs::new().with("lhs", vec![2i64]).with("rhs", vec![rhs]);
+        let h = b.op(Op::Contract, &[p[0], w1, b1], product(0).with("bias", true).with("act", "relu"))?;
+        Ok(vec![b.op(Op::Contract, &[h, w2, h], product(1).with("residual", true))?])
+    });
+    let cx = PassCx { target: &graphc_cpu::CpuTarget, precision: Precision::Strassen };
+    let mut m = before.clone();
+    assert_eq!(Strassen.run(&mut m, &cx).unwrap(), 2);
+    assert_eq!(Strassen.run(&mut m, &cx).unwrap(), 0);
+    graphc_ir::verify::verify(&m).unwrap();
+    let cases: Vec<_> = [2, 1, 0].iter().map(|&n| vec![rng.tensor(Elem::F32, &[n, 96, 512])]).collect();
+    for case in &cases {
+        let [want, got] = [&before, &m].map(|m| Interp::new(m).run("f", case).unwrap());
+        compare(&got[0], &want[0], Tolerance::Scale(1024), "divided");
+    }
+    check(&m, &cases, Tolerance::Scale(1024), "divided");
 }
 
 /// Branches written straight into a concatenation of channels, inside another one of rows; residuals; fixed and open batch.
@@ -80,7 +106,7 @@ fn image_by_image() {
         let y = b.reduce("mean", y, &[1, 2], false)?;
         Ok(vec![b.op(Op::Contract, &[y, last], product())?])
     });
-    let cx = PassCx { target: &graphc_cpu::CpuTarget, precision: graphc_passes::precision::Precision::F32 };
+    let cx = PassCx { target: &graphc_cpu::CpuTarget, precision: Precision::F32 };
     let mut m = before.clone();
     assert_eq!(Images.run(&mut m, &cx).unwrap(), 1);
     graphc_ir::verify::verify(&m).unwrap();
