@@ -31,9 +31,6 @@ pub fn reduce(a: &Args) -> Result<Design, String> {
         kind::ALL => (Combine::All, false),
         k => return Err(format!("reductions of kind {k}")),
     };
-    if mean && (elem.is_complex() || matches!(elem, Elem::U8 | Elem::U16 | Elem::U32 | Elem::U64)) {
-        return Err(format!("means of {elem}"));
-    }
     let extents = fields(a, &["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7"])?;
     let strides = match a.int("strided") {
         0 => row_major(&extents),

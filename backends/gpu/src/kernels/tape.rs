@@ -32,8 +32,8 @@ struct Nest {
     /// Axes of items, and reduced ones.
     outer: usize,
     inner: usize,
-    /// Whether sums are divided by the number of elements.
-    mean: bool,
+    /// The division of integer sums by the number of elements, where that is wanted.
+    mean: Option<&'static str>,
     together: bool,
 }
 
@@ -74,6 +74,8 @@ pub fn reduction_design(l: &Loop, inputs: &[Buf], outputs: &[Buf], mean: bool) -
     let kinds: Vec<_> = l.inputs.iter().chain(&l.outputs).map(|a| a.elem).collect();
     d.name = format!("loop {:?} {:?} {kinds:?} {} {:?} {mean} {together} ", l.tape.entries(), l.tape.outputs, l.reduced, l.combine);
     d.name.extend(places.iter().chain(&outputs).map(|p| if p.dense { 'd' } else { 's' }));
+    let unsigned = l.outputs.iter().any(|a| a.elem.is_unsigned_int());
+    let mean = mean.then_some(if unsigned { "arith.divui" } else { "arith.divsi" });
     let nest = Arc::new(Nest { body, inputs: places, outputs, outer, inner: l.reduced, mean, together });
     d.write = Box::new(move |b, s| write(b, s, &nest));
     Ok(d)
@@ -197,7 +199,10 @@ fn reduction<'c>(b: &mut Build<'c>, s: &Spec, p: &Point<'_, 'c>, group: Option<&
             None => sum,
             Some(g) => together(b, g.thread, &g.memory[k], sum, &mut |b, x, y| apply(b, &combines[k], &[x, y]))?,
         };
-        let sum = if p.n.mean { mean(b, sum, s.int(b, "reduced")) } else { sum };
+        let sum = match p.n.mean {
+            Some(division) => mean(b, division, sum, s.int(b, "reduced")),
+            None => sum,
+        };
         finished.push(apply(b, &p.n.body.finishes[k], &[sum])?);
     }
     let first = match group {
@@ -256,7 +261,7 @@ pub fn together<'c>(
 }
 
 /// A sum divided by a count; integers truncate, and nothing has the mean 0 in them.
-fn mean<'c>(b: &mut Build<'c>, sum: V<'c>, count: V<'c>) -> V<'c> {
+fn mean<'c>(b: &mut Build<'c>, division: &str, sum: V<'c>, count: V<'c>) -> V<'c> {
     if sum.ty.is_float() {
         let n = b.unary("arith.sitofp", count, sum.ty);
         return b.div(sum, n);
@@ -264,7 +269,7 @@ fn mean<'c>(b: &mut Build<'c>, sum: V<'c>, count: V<'c>) -> V<'c> {
     let one = b.i32(1);
     let n = b.max(count, one);
     let n = if sum.ty == Ty::I64 { b.wide(n) } else { n };
-    b.arith("arith.divsi", sum, n)
+    b.arith(division, sum, n)
 }
 
 type Inner<'a, 'c> = &'a mut dyn FnMut(&mut Build<'c>, &[V<'c>], &[V<'c>]) -> Vec<V<'c>>;
