@@ -1,7 +1,7 @@
 //! Kernels for GPUs, to read: MLIR between its stages, SPIR-V and PTX.
 
 use crate::Error;
-use graphc_gpu::target::Features;
+use graphc_gpu::target::{Chip, Features};
 use graphc_gpu::{Flavour, Listing};
 use graphc_ir::Module;
 use std::fmt::Write as _;
@@ -12,6 +12,9 @@ pub const STAGES: [&str; 5] = ["gpu-kernel", "gpu-canonical", "gpu-spirv", "gpu-
 
 /// SPIR-V for a device with all that kernels can use.
 const SPIRV: Flavour = Flavour::Spirv(Features { int8: true, int16: true, int64: true, float64: true });
+
+/// PTX for all devices from compute capability 8.0 on.
+const PTX: Flavour = Flavour::Ptx(Chip::COMMON);
 
 fn failed(e: impl std::fmt::Display) -> Error {
     Error::Compile(e.to_string())
@@ -45,7 +48,7 @@ pub fn stages_text(module: &Module, func: &str, wanted: &dyn Fn(&str) -> bool) -
         }
     }
     if ["gpu-nvvm", "gpu-ptx"].into_iter().any(wanted) {
-        for l in graphc_gpu::list(&plan, Flavour::Ptx).map_err(failed)? {
+        for l in graphc_gpu::list(&plan, PTX).map_err(failed)? {
             l.stages.iter().filter(|(stage, _)| stage == "nvvm").for_each(|(stage, text)| show(&l, stage, text));
             show(&l, "ptx", &String::from_utf8_lossy(&l.code.bytes));
         }
@@ -63,7 +66,7 @@ pub fn write_kernels(module: &Module, func: &str, folder: &Path) -> Result<usize
     let file = |path: &Path, e: std::io::Error| Error::Device(format!("{}: {e}", path.display()));
     std::fs::create_dir_all(folder).map_err(|e| file(folder, e))?;
     let mut count = 0;
-    for (flavour, extension) in [(SPIRV, "spv"), (Flavour::Ptx, "ptx")] {
+    for (flavour, extension) in [(SPIRV, "spv"), (PTX, "ptx")] {
         for (k, l) in graphc_gpu::list(&plan, flavour).map_err(failed)?.into_iter().enumerate() {
             let path = folder.join(format!("{k:03}_{}.{extension}", l.code.entry));
             std::fs::write(&path, &l.code.bytes).map_err(|e| file(&path, e))?;

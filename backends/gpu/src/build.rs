@@ -122,7 +122,9 @@ pub fn kernel<'c>(
     ];
     match flavour {
         Flavour::Spirv(_) => attributes.push((id("spirv.entry_point_abi"), entry_point)),
-        Flavour::Ptx => attributes.push((id("known_block_size"), DenseI32ArrayAttribute::new(cx, &[threads as i32, 1, 1]).into())),
+        Flavour::Ptx(_) => {
+            attributes.push((id("known_block_size"), DenseI32ArrayAttribute::new(cx, &[threads as i32, 1, 1]).into()))
+        }
     }
     let built = |b: OperationBuilder<'c>| b.build().map_err(|e| e.to_string());
     let func = built(OperationBuilder::new("gpu.func", loc).add_attributes(&attributes).add_regions([region]))?;
@@ -305,7 +307,7 @@ impl<'c> Build<'c> {
 
     /// Products of f32 and sums may be one instruction in PTX; in SPIR-V all is exact, see [`crate::spirv`].
     fn contract(&self) -> Option<Attribute<'c>> {
-        matches!(self.flavour, Flavour::Ptx).then(|| Attribute::parse(self.cx, "#arith.fastmath<contract>")).flatten()
+        matches!(self.flavour, Flavour::Ptx(_)).then(|| Attribute::parse(self.cx, "#arith.fastmath<contract>")).flatten()
     }
 
     /// The quotient of floats.
@@ -336,15 +338,27 @@ impl<'c> Build<'c> {
 
     /// Any unary operation that gives `ty`.
     pub fn unary(&mut self, name: &str, a: V<'c>, ty: Ty) -> V<'c> {
-        // NVVM's lowering of these calls a library; the intrinsics are instructions.
-        let name = match (self.flavour, name) {
-            (Flavour::Ptx, "math.sqrt") => "llvm.intr.sqrt",
-            (Flavour::Ptx, "math.roundeven") => "llvm.intr.roundeven",
-            (Flavour::Ptx, "math.floor") => "llvm.intr.floor",
-            (Flavour::Ptx, "math.ceil") => "llvm.intr.ceil",
-            _ => name,
+        let intrinsic = match name {
+            "math.sqrt" => "sqrt",
+            "math.roundeven" => "roundeven",
+            "math.floor" => "floor",
+            "math.ceil" => "ceil",
+            "math.trunc" => "trunc",
+            _ => return self.one(name, &[a], ty),
         };
-        self.one(name, &[a], ty)
+        match self.flavour {
+            Flavour::Spirv(_) => self.one(name, &[a], ty),
+            // NVVM's lowering of these calls a library; the intrinsics are instructions.
+            Flavour::Ptx(_) => {
+                let bits = if ty == Ty::F64 { 64 } else { 32 };
+                let attrs = [
+                    ("intrin", StringAttribute::new(self.cx, &format!("llvm.{intrinsic}.f{bits}")).into()),
+                    ("op_bundle_sizes", DenseI32ArrayAttribute::new(self.cx, &[]).into()),
+                    ("operandSegmentSizes", DenseI32ArrayAttribute::new(self.cx, &[1, 0]).into()),
+                ];
+                self.one_with("llvm.call_intrinsic", &[a], ty, &attrs)
+            }
+        }
     }
 
     /// A comparison; of integers as signed ones, and of floats false for NaN but for `Ne`.
@@ -525,7 +539,7 @@ impl<'c> Build<'c> {
         });
         let results = self.op_with("scf.for", &operands, &types, &[], vec![region]);
         let results: Vec<_> = results.into_iter().zip(init).map(|(v, i)| V { ty: i.ty, what: What::Value(v) }).collect();
-        if init.is_empty() || matches!(self.flavour, Flavour::Ptx) {
+        if init.is_empty() || matches!(self.flavour, Flavour::Ptx(_)) {
             return results;
         }
         // MLIR's lowering to SPIR-V keeps results in variables that only an iteration writes.
@@ -615,7 +629,7 @@ impl<'c> Build<'c> {
                     self.params.push(v);
                 }
             }
-            Flavour::Ptx => {
+            Flavour::Ptx(_) => {
                 for _ in 0..count {
                     let t = self.ty(Ty::I32);
                     let v = self.argument(t);
@@ -634,7 +648,7 @@ impl<'c> Build<'c> {
         let element = self.cell_ty(cell);
         let t = match self.flavour {
             Flavour::Spirv(_) => Type::parse(self.cx, &format!("memref<?x{element}, #spirv.storage_class<StorageBuffer>>")),
-            Flavour::Ptx => Type::parse(self.cx, "!llvm.ptr<1>"),
+            Flavour::Ptx(_) => Type::parse(self.cx, "!llvm.ptr<1>"),
         };
         let value = self.argument(t.unwrap_or(element));
         Memory { value, cell, shared: false }
@@ -666,7 +680,7 @@ impl<'c> Build<'c> {
                 let none = DenseI32ArrayAttribute::new(self.cx, &[0, 0]).into();
                 self.op("memref.alloc", &[], &[t], &[("operandSegmentSizes", none)]).first().copied()
             }
-            Flavour::Ptx => {
+            Flavour::Ptx(_) => {
                 let t = Type::parse(self.cx, &format!("memref<{len}x{element}, #gpu.address_space<workgroup>>")).unwrap_or(element);
                 self.shared.push(t);
                 Some(unowned(self.entry.add_argument(t, self.loc).to_raw()))

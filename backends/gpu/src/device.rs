@@ -4,7 +4,7 @@ use crate::error::GpuError;
 use crate::program::Program;
 use crate::run::{Executable, Run};
 use crate::target::Flavour;
-use crate::vulkan;
+use crate::{cuda, vulkan};
 use graphc_cpu::CompileError;
 use std::sync::Arc;
 
@@ -22,7 +22,32 @@ pub struct DeviceInfo {
 /// An open GPU.
 #[derive(Clone)]
 pub enum Device {
+    Cuda(Arc<cuda::Device>),
     Vulkan(Arc<vulkan::Device>),
+}
+
+/// A device by its number among those of its driver.
+#[derive(Clone, Copy)]
+enum Number {
+    Cuda(usize),
+    Vulkan(usize),
+}
+
+/// All devices: NVIDIA's through CUDA where its driver is, then the others through Vulkan.
+fn all() -> Result<Vec<(Number, DeviceInfo)>, GpuError> {
+    let (cuda, vulkan) = (cuda::devices(), vulkan::devices());
+    if let (Err(c), Err(v)) = (&cuda, &vulkan) {
+        let why = |e: &GpuError| match e {
+            GpuError::NoDriver(why) => why.clone(),
+            e => e.to_string(),
+        };
+        return Err(GpuError::NoDriver(format!("Vulkan: {}; CUDA: {}", why(v), why(c))));
+    }
+    let (cuda, vulkan) = (cuda.unwrap_or_default(), vulkan.unwrap_or_default());
+    let by_cuda = !cuda.is_empty();
+    let cuda = cuda.into_iter().enumerate().map(|(k, info)| (Number::Cuda(k), info));
+    let others = vulkan.iter().enumerate().filter(|(_, d)| !(by_cuda && d.nvidia));
+    Ok(cuda.chain(others.map(|(k, d)| (Number::Vulkan(k), d.describe()))).collect())
 }
 
 /// The devices of this machine, in the order of their numbers.
@@ -30,20 +55,29 @@ pub enum Device {
 /// # Errors
 /// If there is no driver.
 pub fn devices() -> Result<Vec<DeviceInfo>, GpuError> {
-    Ok(vulkan::devices()?.iter().map(vulkan::DeviceInfo::describe).collect())
+    Ok(all()?.into_iter().map(|(_, info)| info).collect())
 }
 
 impl Device {
-    /// Device number `index`, opened; one that is open already is shared.
+    /// Device number `index` of [`devices`], opened; one that is open already is shared.
     ///
     /// # Errors
     /// If there is no driver or no such device, or it cannot be opened.
     pub fn open(index: usize) -> Result<Device, GpuError> {
-        vulkan::Device::open(index).map(Device::Vulkan)
+        let all = all()?;
+        match all.get(index) {
+            Some((Number::Cuda(k), _)) => cuda::Device::open(*k).map(Device::Cuda),
+            Some((Number::Vulkan(k), _)) => vulkan::Device::open(*k).map(Device::Vulkan),
+            None => {
+                let found = all.iter().enumerate().map(|(k, (_, d))| format!("GPU:{k} ({})", d.name)).collect();
+                Err(GpuError::NoDevice { index, found })
+            }
+        }
     }
 
     pub fn info(&self) -> DeviceInfo {
         match self {
+            Device::Cuda(d) => d.info.clone(),
             Device::Vulkan(d) => d.info.describe(),
         }
     }
@@ -51,6 +85,7 @@ impl Device {
     /// The language of kernels for this device.
     pub fn flavour(&self) -> Flavour {
         match self {
+            Device::Cuda(d) => d.flavour(),
             Device::Vulkan(d) => d.flavour(),
         }
     }
@@ -61,6 +96,7 @@ impl Device {
     /// If the device lacks what the program needs, or a constant does not hold what its layout says.
     pub fn load(&self, program: Program, threads: usize) -> Result<Box<dyn Run>, CompileError> {
         Ok(match self {
+            Device::Cuda(d) => Box::new(Executable::new(d.clone(), program, threads)?),
             Device::Vulkan(d) => Box::new(Executable::new(d.clone(), program, threads)?),
         })
     }

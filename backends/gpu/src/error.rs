@@ -18,6 +18,8 @@ pub enum GpuError {
     Launch { status: Status, step: usize, value: i64, bound: i64 },
 }
 
+const INSTALL: &str = "install the graphics driver of the GPU, or mesa-vulkan-drivers and libvulkan1 for one in software";
+
 impl GpuError {
     /// The error, said of a source node if it was of none.
     pub(crate) fn at(self, name: &str) -> GpuError {
@@ -32,17 +34,9 @@ impl GpuError {
 impl fmt::Display for GpuError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GpuError::NoDriver(why) => {
-                write!(
-                    f,
-                    "no Vulkan driver: {why}; install the graphics driver of the GPU, or mesa-vulkan-drivers and libvulkan1 for one in software"
-                )
-            }
+            GpuError::NoDriver(why) => write!(f, "no driver of a GPU: {why}; {INSTALL}"),
             GpuError::NoDevice { index, found } if found.is_empty() => {
-                write!(
-                    f,
-                    "no device GPU:{index}: Vulkan has no device here; install the graphics driver of the GPU, or mesa-vulkan-drivers"
-                )
+                write!(f, "no device GPU:{index}: there is no GPU here; {INSTALL}")
             }
             GpuError::NoDevice { index, found } => write!(f, "no device GPU:{index}; there are {}", found.join(", ")),
             GpuError::Lacks(what) => write!(f, "the GPU lacks {what}"),

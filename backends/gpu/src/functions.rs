@@ -458,7 +458,7 @@ impl<'c> Wide<'_, 'c> {
     fn root_of(&mut self, x: V<'c>) -> V<'c> {
         match self.b.flavour {
             Flavour::Spirv(_) => sqrt(self.b, x),
-            Flavour::Ptx => self.b.unary("math.sqrt", x, Ty::F64),
+            Flavour::Ptx(_) => self.b.unary("math.sqrt", x, Ty::F64),
         }
     }
 

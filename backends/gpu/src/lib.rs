@@ -6,6 +6,7 @@
 
 pub mod build;
 pub mod cache;
+pub mod cuda;
 pub mod design;
 pub mod device;
 pub mod error;
@@ -24,7 +25,7 @@ pub use device::{Device, DeviceInfo, devices};
 pub use error::GpuError;
 pub use program::{Listing, Program, compile, list};
 pub use run::Run;
-pub use target::{Flavour, GpuTarget};
+pub use target::{Chip, Flavour, GpuTarget};
 
 use graphc_cpu::CompileError;
 use graphc_ir::Module;

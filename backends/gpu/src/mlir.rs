@@ -35,7 +35,7 @@ pub type Watch<'a> = Option<&'a mut dyn FnMut(&str, &str)>;
 pub fn stages(flavour: Flavour) -> &'static [&'static str] {
     match flavour {
         Flavour::Spirv(_) => &["kernel", "canonical", "spirv"],
-        Flavour::Ptx => &["kernel", "canonical", "nvvm"],
+        Flavour::Ptx(_) => &["kernel", "canonical", "nvvm"],
     }
 }
 
@@ -105,11 +105,14 @@ impl Compiler {
                 self.pass(&mut wrapped, "builtin.module(gpu-module-to-binary)")?;
                 self.object(&wrapped).map(|bytes| spirv::exact(&bytes))
             }
-            Flavour::Ptx => {
+            Flavour::Ptx(chip) => {
+                let (number, ptx) = (chip.number(), chip.ptx());
                 self.pass(
                     &mut module,
-                    "builtin.module(nvvm-attach-target{chip=sm_80 features=+ptx80 O=3},gpu.module(convert-scf-to-cf,\
-                     convert-gpu-to-nvvm{use-bare-ptr-memref-call-conv=1},convert-nvvm-to-llvm,canonicalize,cse,reconcile-unrealized-casts))",
+                    &format!(
+                        "builtin.module(nvvm-attach-target{{chip=sm_{number} features=+ptx{ptx} O=3}},gpu.module(convert-scf-to-cf,\
+                         convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv=1}},convert-nvvm-to-llvm,canonicalize,cse,reconcile-unrealized-casts))"
+                    ),
                 )?;
                 tell("nvvm", &module);
                 self.pass(&mut module, "builtin.module(gpu-module-to-binary{format=isa})")?;

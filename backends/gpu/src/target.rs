@@ -10,7 +10,33 @@ pub enum Flavour {
     /// For Vulkan.
     Spirv(Features),
     /// For NVIDIA's driver.
-    Ptx,
+    Ptx(Chip),
+}
+
+/// An architecture of NVIDIA's as a number: compute capability 9.0 is 90.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Chip(u32);
+
+impl Chip {
+    /// Architectures that PTX is made for, with the oldest version of PTX that has them and all that kernels use.
+    const ALL: [(u32, u32); 8] = [(70, 80), (75, 80), (80, 80), (86, 80), (89, 80), (90, 80), (100, 86), (120, 87)];
+
+    /// What PTX is made for where nothing is known of the device: runs on all from it on.
+    pub const COMMON: Chip = Chip(80);
+
+    /// The newest that a device of compute capability `capability` runs.
+    pub fn of(capability: u32) -> Option<Chip> {
+        Chip::ALL.iter().rev().find(|(chip, _)| *chip <= capability).map(|&(chip, _)| Chip(chip))
+    }
+
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The version of PTX, ten times.
+    pub fn ptx(self) -> u32 {
+        Chip::ALL.iter().find(|(chip, _)| *chip == self.0).map_or(80, |&(_, ptx)| ptx)
+    }
 }
 
 /// What a Vulkan device has besides what all have.

@@ -191,7 +191,7 @@ fn tiled(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), St
                 b.store(right, to, v);
             }
             b.barrier();
-            let sums = depths(b, sums, &mut |b, k, sums| {
+            let sums = depths(b, c.cell, sums, &mut |b, k, sums| {
                 let (mut xs, mut ws) = (Vec::new(), Vec::new());
                 for i in 0..own_rows {
                     let r = walk(b, &[k, ty], &[b.i32(pitch), b.i32(own_rows)]);
@@ -232,14 +232,15 @@ fn tiled(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), St
 /// Emits what one depth adds to the sums.
 type Depth<'s, 'c> = &'s mut dyn FnMut(&mut Build<'c>, V<'c>, &[V<'c>]) -> Vec<V<'c>>;
 
-/// The depths of one step: written out for NVIDIA's compiler, a loop for Vulkan's, which take their time for long code.
-fn depths<'c>(b: &mut Build<'c>, sums: &[V<'c>], body: Depth<'_, 'c>) -> Vec<V<'c>> {
+/// The depths of one step: written out for NVIDIA's compiler, a loop for Vulkan's, which take their time for long code, and for wide elements, of
+/// which too many would be in registers.
+fn depths<'c>(b: &mut Build<'c>, cell: Cell, sums: &[V<'c>], body: Depth<'_, 'c>) -> Vec<V<'c>> {
     match b.flavour {
-        Flavour::Ptx => (0..DEPTH).fold(sums.to_vec(), |sums, k| {
+        Flavour::Ptx(_) if cell.bytes() == 4 => (0..DEPTH).fold(sums.to_vec(), |sums, k| {
             let k = b.i32(k);
             body(b, k, &sums)
         }),
-        Flavour::Spirv(_) => {
+        _ => {
             let (zero, end, one) = (b.i32(0), b.i32(DEPTH), b.i32(1));
             b.repeat(zero, end, one, sums, body)
         }

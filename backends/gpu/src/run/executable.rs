@@ -57,7 +57,7 @@ impl<D: Driver> Executable<D> {
             return Err(CompileError::System(format!("the GPU wants buffers at multiples of {alignment} bytes")));
         }
         let pieces = pieces(&program.plan).map_err(CompileError::Invalid)?;
-        let kernels = kernels(&device, &program.kernels, threads).map_err(system)?;
+        let kernels = kernels(&device, &program, threads).map_err(system)?;
         let layout = Weights::of(&program.plan);
         let consts = std::mem::take(&mut program.plan.consts);
         let starts: Vec<usize> = (0..consts.len()).map(|k| layout.offset(ConstId(k as u32)) as usize).collect();

@@ -12,6 +12,7 @@ pub use executable::{Executable, Run};
 
 use crate::error::GpuError;
 use crate::mlir::Code;
+use crate::program::{Launch, Program};
 use hazards::Bytes;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -130,12 +131,18 @@ pub trait Driver: Sized + Send + Sync + 'static {
 }
 
 /// All kernels, made on `threads` threads.
-fn kernels<D: Driver>(device: &Arc<D>, codes: &[Arc<Code>], threads: usize) -> Result<Vec<D::Kernel>, GpuError> {
+fn kernels<D: Driver>(device: &Arc<D>, program: &Program, threads: usize) -> Result<Vec<D::Kernel>, GpuError> {
+    let codes = &program.kernels;
+    // The node that first asks for a kernel.
+    let node = |kernel: usize| {
+        let asks = |l: &Option<Launch>| l.as_ref().is_some_and(|l| l.kernel == kernel);
+        program.launches.iter().position(asks).map_or("", |step| program.plan.steps[step].loc.name())
+    };
     let made: Vec<OnceLock<Result<D::Kernel, GpuError>>> = codes.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(k) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|k| *k < codes.len()) {
-            made[k].get_or_init(|| device.kernel(&codes[k]));
+            made[k].get_or_init(|| device.kernel(&codes[k]).map_err(|e| e.at(node(k))));
         }
     };
     std::thread::scope(|s| {

@@ -7,6 +7,9 @@ use ash::vk;
 use std::ffi::CStr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
+/// NVIDIA's number as a vendor.
+const NVIDIA: u32 = 0x10de;
+
 /// The loader and an instance; there is one in the process while anything uses it.
 pub struct Instance {
     _entry: ash::Entry,
@@ -27,6 +30,8 @@ pub struct DeviceInfo {
     pub name: String,
     /// Whether it is a processor that plays a GPU.
     pub software: bool,
+    /// Whether it is NVIDIA's.
+    pub nvidia: bool,
     /// Bytes of its own memory.
     pub memory: u64,
     pub api: [u32; 3],
@@ -110,7 +115,7 @@ fn physical(i: &Instance) -> Result<Vec<(vk::PhysicalDevice, DeviceInfo)>, GpuEr
             vk::PhysicalDeviceType::VIRTUAL_GPU => 2,
             _ => 3,
         };
-        found.push((rank, device, DeviceInfo { name, software: rank == 3, memory, api: version }));
+        found.push((rank, device, DeviceInfo { name, software: rank == 3, nvidia: p.vendor_id == NVIDIA, memory, api: version }));
     }
     found.sort_by_key(|(rank, ..)| *rank);
     Ok(found.into_iter().map(|(_, device, info)| (device, info)).collect())

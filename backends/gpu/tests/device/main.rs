@@ -1,6 +1,4 @@
-//! Functions on a Vulkan device, against the interpreter: the same cases that the CPU is tested with.
-//!
-//! The first device is used, which on a machine without a GPU is Mesa's driver in software.
+//! Functions on a device of each driver, against the interpreter: the same cases that the CPU is tested with.
 
 #[path = "../../../cpu/tests/jit/complex.rs"]
 mod complex;
@@ -11,6 +9,7 @@ mod elementwise;
 mod functions;
 #[path = "../../../cpu/tests/jit/networks.rs"]
 mod networks;
+mod run;
 #[path = "../../../cpu/tests/jit/structured.rs"]
 mod structured;
 mod support;

@@ -1,0 +1,61 @@
+//! Kernels as modules of the driver, which assembles their PTX.
+
+use super::device::{Device, done};
+use crate::error::GpuError;
+use crate::mlir::Code;
+use cudarc::driver::sys::{self, CUfunction, CUjit_option as Jit, CUmodule};
+use std::ffi::CString;
+use std::sync::Arc;
+
+/// A kernel that is ready to be launched.
+pub struct Kernel {
+    device: Arc<Device>,
+    module: CUmodule,
+    pub(super) function: CUfunction,
+    pub(super) threads: u32,
+}
+
+// SAFETY: the driver takes calls for a module from any thread.
+unsafe impl Send for Kernel {}
+// SAFETY: as above.
+unsafe impl Sync for Kernel {}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        let _ = self.device.enter();
+        // SAFETY: no run uses it any more.
+        unsafe { sys::cuModuleUnload(self.module) };
+    }
+}
+
+impl Kernel {
+    /// # Errors
+    /// If the driver does not take the kernel, with what its assembler says.
+    pub fn new(device: &Arc<Device>, code: &Code) -> Result<Kernel, GpuError> {
+        device.enter()?;
+        let nul = |_| GpuError::Lacks("kernels with a NUL".into());
+        let (text, name) = (CString::new(code.bytes.as_slice()).map_err(nul)?, CString::new(code.entry.as_str()).map_err(nul)?);
+        let mut said = vec![0u8; 4096];
+        let mut options = [Jit::CU_JIT_ERROR_LOG_BUFFER, Jit::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+        // Numbers are passed as pointers.
+        let mut values = [said.as_mut_ptr().cast(), std::ptr::without_provenance_mut(said.len() - 1)];
+        let (mut module, mut function) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: all pointers are valid for the call, there are as many options as values, and the log is as long as is said.
+        let loaded =
+            unsafe { sys::cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr()) };
+        done("cuModuleLoadDataEx", loaded).map_err(|e| {
+            let log: Vec<u8> = said.iter().copied().take_while(|&c| c != 0).collect();
+            match e {
+                GpuError::Driver { call, why, node } if !log.is_empty() => {
+                    GpuError::Driver { call, why: format!("{why}: {}", String::from_utf8_lossy(&log).trim()), node }
+                }
+                e => e,
+            }
+        })?;
+        let mut made = Kernel { device: device.clone(), module, function, threads: code.threads };
+        // SAFETY: the module was loaded, and the name is a string.
+        done("cuModuleGetFunction", unsafe { sys::cuModuleGetFunction(&mut function, made.module, name.as_ptr()) })?;
+        made.function = function;
+        Ok(made)
+    }
+}

@@ -1,0 +1,9 @@
+//! Execution through NVIDIA's driver. Its library is opened at run time; building needs nothing of CUDA, and running nothing but the
+//! driver.
+
+mod device;
+mod kernel;
+mod memory;
+mod sequence;
+
+pub use device::{Device, devices};

@@ -1,0 +1,169 @@
+//! Cases that run in a process in which the stand-in is the driver.
+
+use crate::run::run_on_device;
+use cudarc::driver::sys::{self, CUresult};
+use graphc_gpu::{Device, cuda};
+use graphc_ir::{Module, Tensor};
+use std::ffi::c_void;
+use std::ptr::{null, null_mut};
+
+/// A product, a fused loop, and a loop whose condition the host reads.
+const MODEL: &str = "
+    module @test {
+      func @f(%x: f32[?n, 20], %w: f32[20, 24]) -> (%y: f32[?n, 24], %z: i32[]) {
+        %p = contract %x, %w {lhs = [1], rhs = [0]} ; \"the product\"
+        %y = exp %p
+        %zero = const <i32[] 0>
+        %z = while %zero : i32[] (%i: i32[]) {
+          %l = const <i32[] 5>
+          %c = lt %i, %l
+          yield %c
+        } (%j: i32[]) {
+          %one = const <i32[] 1>
+          %d = add %j, %one
+          yield %d
+        }
+        return %y, %z
+      }
+      func @straight(%x: f32[?n, 20], %w: f32[20, 24]) -> (%y: f32[?n, 24]) {
+        %p = contract %x, %w {lhs = [1], rhs = [0]} ; \"the product\"
+        %y = softmax %p
+        return %y
+      }
+    }";
+
+fn report() {
+    let mut text = vec![0u8; 1 << 16];
+    // SAFETY: the stand-in is the driver, and its function writes no more than there is room for.
+    let n = unsafe {
+        let report = sys::culib().get::<unsafe extern "C" fn(*mut u8, usize) -> usize>(b"standin_report").unwrap();
+        report(text.as_mut_ptr(), text.len())
+    };
+    println!("{}", String::from_utf8_lossy(&text[..n]));
+}
+
+fn inputs(n: usize) -> Vec<Tensor> {
+    vec![Tensor::from_slice(&[n, 20], &vec![1.0f32; n * 20]).unwrap(), Tensor::from_slice(&[20, 24], &[1.0f32; 480]).unwrap()]
+}
+
+fn run(func: &str) -> Result<(), String> {
+    let m: Module = graphc_ir::text::parse(MODEL).unwrap();
+    let device = Device::open(0).map_err(|e| e.to_string())?;
+    assert!(device.info().api.starts_with("CUDA"));
+    let program = graphc_gpu::compile(graphc_gpu::plan(&m, func).unwrap(), device.flavour(), 1, None).unwrap();
+    let x = device.load(program, 1).map_err(|e| e.to_string())?;
+    let two_at_once = |n: usize| {
+        std::thread::scope(|s| {
+            let other = s.spawn(|| run_on_device(&*x, &inputs(n)).map(drop));
+            run_on_device(&*x, &inputs(n)).and(other.join().unwrap())
+        })
+    };
+    for n in [3, 3, 3, 7, 0, 7] {
+        two_at_once(n).map_err(|e| e.to_string())?;
+    }
+    x.trim();
+    run_on_device(&*x, &inputs(3)).map_err(|e| e.to_string())?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the stand-in"]
+fn runs() {
+    run("f").unwrap();
+    run("straight").unwrap();
+    report();
+}
+
+#[test]
+#[ignore = "needs the stand-in"]
+fn failing() {
+    println!("error: {}", run("straight").unwrap_err());
+    report();
+}
+
+#[test]
+#[ignore = "needs the stand-in"]
+fn listed() {
+    let d = &graphc_gpu::devices().unwrap()[0];
+    println!("{} ({})", d.name, d.api);
+}
+
+#[test]
+#[ignore = "needs the stand-in"]
+fn missing() {
+    println!("{}", cuda::Device::open(0).map(drop).unwrap_err());
+}
+
+const COPY: &std::ffi::CStr = c".version 8.0
+.target sm_80
+.address_size 64
+.visible .entry copy(
+    .param .u64 .ptr .global .align 1 copy_param_0,
+    .param .u64 .ptr .global .align 1 copy_param_1,
+    .param .u32 copy_param_2
+)
+.reqntid 128
+{
+    ret;
+}
+";
+
+/// Everything here is wrong in one way.
+#[test]
+#[ignore = "needs the stand-in"]
+fn mistakes() {
+    let bad = |r: CUresult| assert_ne!(r, CUresult::CUDA_SUCCESS);
+    let good = |r: CUresult| assert_eq!(r, CUresult::CUDA_SUCCESS);
+    // SAFETY: the stand-in finds what is wrong before it does it.
+    unsafe {
+        let (mut device, mut context, mut stream, mut a, mut b, mut module, mut f) =
+            (0, null_mut(), null_mut(), 0u64, 0u64, null_mut(), null_mut());
+        good(sys::cuInit(0));
+        good(sys::cuDeviceGet(&mut device, 0));
+        good(sys::cuDevicePrimaryCtxRetain(&mut context, device));
+        bad(sys::cuMemAllocAsync(&mut a, 64, stream));
+        good(sys::cuCtxSetCurrent(context));
+        good(sys::cuStreamCreate(&mut stream, 1));
+        good(sys::cuMemAllocAsync(&mut a, 64, stream));
+        good(sys::cuMemAlloc_v2(&mut b, 128));
+        let load = |module: &mut _, text: &std::ffi::CStr| {
+            sys::cuModuleLoadDataEx(module, text.as_ptr().cast(), 0, null_mut(), null_mut())
+        };
+        let newer = std::ffi::CString::new(COPY.to_str().unwrap().replace("sm_80", "sm_120")).unwrap();
+        bad(load(&mut module, &newer));
+        good(load(&mut module, COPY));
+        bad(sys::cuModuleGetFunction(&mut f, module, c"other".as_ptr()));
+        good(sys::cuModuleGetFunction(&mut f, module, c"copy".as_ptr()));
+        let launch = |groups: u32, threads: u32, words: &[u64], mut bytes: usize| {
+            let size: *mut c_void = std::ptr::from_mut(&mut bytes).cast();
+            let mark = std::ptr::without_provenance_mut::<c_void>;
+            let mut extra = [mark(1), words.as_ptr().cast_mut().cast(), mark(2), size, null_mut()];
+            sys::cuLaunchKernel(f, groups, 1, 1, threads, 1, 1, 0, stream, null_mut(), extra.as_mut_ptr())
+        };
+        good(launch(1, 128, &[a, b, 5], 20));
+        bad(launch(1, 128, &[a, b, 5], 8));
+        bad(launch(1, 128, &[a, b, 5], 24));
+        bad(launch(1, 64, &[a, b, 5], 20));
+        bad(launch(0, 128, &[a, b, 5], 20));
+        bad(launch(1, 128, &[3, b, 5], 20));
+        bad(sys::cuMemcpyAsync(a, b, 65, stream));
+        // Two copies over the same memory, of which none waits.
+        let mut copy = std::mem::MaybeUninit::<sys::CUDA_MEMCPY3D>::zeroed();
+        let c = copy.as_mut_ptr();
+        (*c).srcMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
+        (*c).dstMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
+        let mut copy = copy.assume_init();
+        (copy.srcDevice, copy.dstDevice, copy.WidthInBytes, copy.Height, copy.Depth) = (a, b, 64, 1, 1);
+        (copy.srcPitch, copy.srcHeight, copy.dstPitch, copy.dstHeight) = (64, 1, 64, 1);
+        let (mut graph, mut node, mut exec) = (null_mut(), null_mut(), null_mut());
+        good(sys::cuGraphCreate(&mut graph, 0));
+        good(sys::cuGraphAddMemcpyNode(&mut node, graph, null(), 0, &copy, context));
+        good(sys::cuGraphAddMemcpyNode(&mut node, graph, null(), 0, &copy, context));
+        bad(sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0));
+        bad(sys::cuMemFree_v2(a));
+        bad(sys::cuMemFreeAsync(b + 8, stream));
+        bad(sys::cuStreamDestroy_v2(stream));
+        bad(sys::cuDevicePrimaryCtxRelease_v2(device));
+    }
+    report();
+}

@@ -1,0 +1,738 @@
+//! A driver of NVIDIA's that computes nothing and forgives nothing: the functions that graphc calls, over memory of the host.
+//!
+//! It checks what the real one would punish late or never: that a context is current, that memory is alive and large enough, that arguments are
+//! those of the kernel's PTX, that launches are within limits, that a graph orders copies and kernels over the same memory, and that
+//! what was made is given back once. Each fault fails its call and is kept for `standin_report`. Copies are done at once; kernels are not run.
+//!
+//! `GRAPHC_STANDIN` sets `KEY=VALUE` pairs: `version` (of CUDA, as the driver counts), `devices`, `capability` (90 for 9.0), and any function's name
+//! with the number of the call that shall fail. It is compiled by itself, as a library named as the driver's.
+#![allow(non_snake_case, clippy::missing_safety_doc)]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+const OK: u32 = 0;
+const INVALID: u32 = 1;
+const OUT_OF_MEMORY: u32 = 2;
+const NOT_INITIALIZED: u32 = 3;
+const NO_DEVICE: u32 = 100;
+const INVALID_PTX: u32 = 218;
+const NO_CONTEXT: u32 = 201;
+
+/// Threads of a block and blocks of a grid.
+const MOST: (u32, u32) = (1024, i32::MAX as u32);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Device,
+    /// Allocated in the order of a stream.
+    Ordered(usize),
+    Pinned,
+}
+
+struct Kernel {
+    module: usize,
+    name: String,
+    /// Size of each parameter, and whether it is an address.
+    params: Vec<(usize, bool)>,
+    /// Threads that the kernel wants in a block.
+    threads: Option<u32>,
+}
+
+#[derive(Clone)]
+enum Work {
+    Copy { to: u64, from: u64, bytes: usize },
+    Launch { kernel: usize, grid: u32, block: u32, arguments: Vec<u8> },
+}
+
+#[derive(Clone)]
+struct Node {
+    work: Work,
+    after: Vec<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    started: bool,
+    contexts: i32,
+    memory: BTreeMap<u64, (usize, Kind)>,
+    streams: Vec<usize>,
+    modules: Vec<usize>,
+    kernels: BTreeMap<usize, Kernel>,
+    graphs: BTreeMap<usize, Vec<Node>>,
+    execs: BTreeMap<usize, Vec<Node>>,
+    calls: BTreeMap<&'static str, u32>,
+    faults: Vec<String>,
+    /// Handles are numbers that are never used again.
+    last: usize,
+}
+
+static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
+
+thread_local! {
+    static CURRENT: Cell<bool> = const { Cell::new(false) };
+}
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn setting(key: &str) -> Option<u32> {
+    let all = std::env::var("GRAPHC_STANDIN").ok()?;
+    all.split(',').find_map(|s| s.split_once('=').filter(|(k, _)| *k == key)?.1.parse().ok())
+}
+
+impl State {
+    fn handle(&mut self) -> usize {
+        self.last += 16;
+        self.last
+    }
+
+    fn fault(&mut self, call: &str, what: impl Into<String>) -> u32 {
+        self.faults.push(format!("{call}: {}", what.into()));
+        INVALID
+    }
+
+    /// Whether `bytes` bytes from `at` on are within one piece of memory.
+    fn alive(&self, at: u64, bytes: usize) -> bool {
+        self.memory.range(..=at).next_back().is_some_and(|(&from, (n, _))| at + bytes as u64 <= from + *n as u64)
+    }
+
+    /// What is wrong with a piece of work.
+    fn wrong(&self, work: &Work) -> Option<String> {
+        match work {
+            Work::Copy { to, from, bytes } => {
+                let end = |what: &str, at: u64| {
+                    (!self.alive(at, *bytes)).then(|| format!("{bytes} bytes {what} {at:#x} are not memory that is alive"))
+                };
+                end("at the source", *from).or_else(|| end("at the destination", *to))
+            }
+            Work::Launch { kernel, grid, block, arguments } => {
+                let Some(k) = self.kernels.get(kernel) else { return Some("a kernel that is not loaded".into()) };
+                if *grid == 0 || *block == 0 || *block > MOST.0 || *grid > MOST.1 {
+                    return Some(format!("{grid} blocks of {block} threads of {}", k.name));
+                }
+                if k.threads.is_some_and(|t| t != *block) {
+                    return Some(format!("{block} threads, where {} is made for {:?}", k.name, k.threads));
+                }
+                let mut at = 0usize;
+                for (i, &(size, address)) in k.params.iter().enumerate() {
+                    at = at.next_multiple_of(size);
+                    let Some(bytes) = arguments.get(at..at + size) else {
+                        return Some(format!("{} bytes of arguments, too few for parameter {i} of {}", arguments.len(), k.name));
+                    };
+                    if address && !self.alive(address_of(bytes), 1) {
+                        return Some(format!("parameter {i} of {} is no address of memory that is alive", k.name));
+                    }
+                    at += size;
+                }
+                (at != arguments.len()).then(|| format!("{} bytes of arguments, where {} has {at}", arguments.len(), k.name))
+            }
+        }
+    }
+
+    /// Memory that a piece of work is given, as far as can be seen: of kernels only where it begins.
+    fn touches(&self, work: &Work) -> Vec<(u64, usize)> {
+        match work {
+            Work::Copy { to, from, bytes } => vec![(*to, *bytes), (*from, *bytes)],
+            Work::Launch { kernel, arguments, .. } => {
+                let (mut at, mut found) = (0usize, Vec::new());
+                for &(size, address) in self.kernels.get(kernel).map_or(&[][..], |k| &k.params) {
+                    at = at.next_multiple_of(size);
+                    if address {
+                        found.push((arguments.get(at..at + size).map_or(0, address_of), 1));
+                    }
+                    at += size;
+                }
+                found
+            }
+        }
+    }
+
+    /// Two nodes, of which one copies, that touch the same memory and of which neither waits for the other.
+    fn unordered(&self, nodes: &[Node]) -> Option<String> {
+        // Nodes wait only for earlier ones.
+        let mut before: Vec<Vec<bool>> = Vec::new();
+        for n in nodes {
+            let mut b = vec![false; nodes.len()];
+            for &k in &n.after {
+                b[k] = true;
+                b.iter_mut().zip(&before[k]).for_each(|(x, y)| *x |= y);
+            }
+            before.push(b);
+        }
+        for (i, a) in nodes.iter().enumerate() {
+            for (j, b) in nodes.iter().enumerate().take(i) {
+                let both_compute = matches!((&a.work, &b.work), (Work::Launch { .. }, Work::Launch { .. }));
+                let meet = |x: &(u64, usize), y: &(u64, usize)| x.0 < y.0 + y.1 as u64 && y.0 < x.0 + x.1 as u64;
+                let (x, y) = (self.touches(&a.work), self.touches(&b.work));
+                if !both_compute && !before[i][j] && x.iter().any(|x| y.iter().any(|y| meet(x, y))) {
+                    return Some(format!("nodes {j} and {i} touch the same memory in no order"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Does a piece of work that is right.
+    fn perform(&self, work: &Work) {
+        if let Work::Copy { to, from, bytes } = work {
+            // SAFETY: both ends are memory of this library that is alive.
+            unsafe { std::ptr::copy(*from as usize as *const u8, *to as usize as *mut u8, *bytes) };
+        }
+    }
+}
+
+fn address_of(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_ne_bytes)
+}
+
+/// A call: counted, failed if that is wanted, and refused where no context is current.
+fn call(name: &'static str, context: bool, body: impl FnOnce(&mut State) -> u32) -> u32 {
+    let mut s = state();
+    let count = s.calls.entry(name).or_default();
+    *count += 1;
+    let n = *count;
+    if !s.started {
+        s.fault(name, "before cuInit");
+        return NOT_INITIALIZED;
+    }
+    if context && !CURRENT.get() {
+        s.fault(name, "no context is current");
+        return NO_CONTEXT;
+    }
+    if setting(name) == Some(n) {
+        return OUT_OF_MEMORY;
+    }
+    body(&mut s)
+}
+
+/// Writes what is alive, the calls and the faults as text, and gives its length.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn standin_report(to: *mut u8, room: usize) -> usize {
+    let s = state();
+    let pinned = s.memory.values().filter(|(_, k)| *k == Kind::Pinned).count();
+    let mut text = format!(
+        "alive: {} of memory, {pinned} pinned, {} streams, {} modules, {} graphs, {} contexts\n",
+        s.memory.len() - pinned,
+        s.streams.len(),
+        s.modules.len(),
+        s.graphs.len() + s.execs.len(),
+        s.contexts
+    );
+    s.calls.iter().for_each(|(name, n)| text += &format!("{name}={n}\n"));
+    s.faults.iter().for_each(|f| text += &format!("fault: {f}\n"));
+    let n = text.len().min(room);
+    // SAFETY: the caller gives room for so many bytes.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), to, n) };
+    n
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuInit(_flags: c_uint) -> u32 {
+    if setting("devices") == Some(0) {
+        return NO_DEVICE;
+    }
+    state().started = true;
+    OK
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> u32 {
+    unsafe { *version = setting("version").unwrap_or(12_040) as c_int };
+    OK
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetErrorString(error: u32, text: *mut *const c_char) -> u32 {
+    let s = match error {
+        OK => c"no error",
+        OUT_OF_MEMORY => c"out of memory",
+        NO_CONTEXT => c"invalid device context",
+        INVALID_PTX => c"a PTX JIT compilation failed",
+        _ => c"invalid argument",
+    };
+    unsafe { *text = s.as_ptr() };
+    OK
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> u32 {
+    call("cuDeviceGetCount", false, |_| {
+        unsafe { *count = 1 };
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, k: c_int) -> u32 {
+    call("cuDeviceGet", false, |s| {
+        unsafe { *device = 7 };
+        if k == 0 { OK } else { s.fault("cuDeviceGet", "no such device") }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, room: c_int, _device: c_int) -> u32 {
+    let text = c"Stand-in for an NVIDIA GPU".to_bytes_with_nul();
+    let n = text.len().min(room as usize);
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr().cast(), name, n) };
+    OK
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _device: c_int) -> u32 {
+    unsafe { *bytes = 1 << 30 };
+    OK
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, which: c_uint, device: c_int) -> u32 {
+    call("cuDeviceGetAttribute", false, |s| {
+        let capability = setting("capability").unwrap_or(90) as c_int;
+        let v = match which {
+            5 => MOST.1 as c_int,
+            75 => capability / 10,
+            76 => capability % 10,
+            115 => 1,
+            _ => return s.fault("cuDeviceGetAttribute", format!("attribute {which}")),
+        };
+        unsafe { *value = v };
+        if device == 7 { OK } else { s.fault("cuDeviceGetAttribute", "no such device") }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut usize, _device: c_int) -> u32 {
+    call("cuDevicePrimaryCtxRetain", false, |s| {
+        s.contexts += 1;
+        unsafe { *context = 0xc0 };
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> u32 {
+    call("cuDevicePrimaryCtxRelease", false, |s| {
+        s.contexts -= 1;
+        let left = s.memory.len() + s.streams.len() + s.modules.len() + s.execs.len();
+        if s.contexts == 0 && left > 0 {
+            return s.fault("cuDevicePrimaryCtxRelease", format!("{left} things of the context are left"));
+        }
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxSetCurrent(context: usize) -> u32 {
+    call("cuCtxSetCurrent", false, |s| {
+        CURRENT.set(context == 0xc0 && s.contexts > 0);
+        if CURRENT.get() || context == 0 { OK } else { s.fault("cuCtxSetCurrent", "no such context") }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _flags: c_uint) -> u32 {
+    call("cuStreamCreate", true, |s| {
+        let h = s.handle();
+        s.streams.push(h);
+        unsafe { *stream = h };
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamDestroy_v2(stream: usize) -> u32 {
+    call("cuStreamDestroy", true, |s| {
+        if !s.streams.contains(&stream) {
+            return s.fault("cuStreamDestroy", "no such stream");
+        }
+        s.streams.retain(|&h| h != stream);
+        let left = s.memory.values().filter(|(_, k)| *k == Kind::Ordered(stream)).count();
+        if left > 0 { s.fault("cuStreamDestroy", format!("{left} allocations of the stream are left")) } else { OK }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamSynchronize(stream: usize) -> u32 {
+    call("cuStreamSynchronize", true, |s| {
+        if s.streams.contains(&stream) { OK } else { s.fault("cuStreamSynchronize", "no such stream") }
+    })
+}
+
+fn allocate(name: &'static str, at: *mut u64, bytes: usize, kind: Kind) -> u32 {
+    call(name, true, |s| {
+        if bytes == 0 || matches!(kind, Kind::Ordered(h) if !s.streams.contains(&h)) {
+            return s.fault(name, "nothing to allocate, or no stream");
+        }
+        // Words of 16 bytes, as aligned; zeros, so that conditions that no kernel wrote do not hold.
+        let memory = vec![0u128; bytes.div_ceil(16)].into_boxed_slice();
+        let address = Box::into_raw(memory).cast::<u8>() as usize as u64;
+        s.memory.insert(address, (bytes, kind));
+        unsafe { *at = address };
+        OK
+    })
+}
+
+fn free(name: &'static str, at: u64, kind: Kind) -> u32 {
+    call(name, true, |s| match s.memory.get(&at).copied() {
+        Some((bytes, k)) if std::mem::discriminant(&k) == std::mem::discriminant(&kind) => {
+            s.memory.remove(&at);
+            let words = std::ptr::slice_from_raw_parts_mut(at as usize as *mut u128, bytes.div_ceil(16));
+            // SAFETY: `allocate` made it, and it is forgotten here.
+            drop(unsafe { Box::from_raw(words) });
+            OK
+        }
+        found => s.fault(name, format!("{at:#x} is {found:?}")),
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAlloc_v2(at: *mut u64, bytes: usize) -> u32 {
+    allocate("cuMemAlloc", at, bytes, Kind::Device)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocAsync(at: *mut u64, bytes: usize, stream: usize) -> u32 {
+    allocate("cuMemAllocAsync", at, bytes, Kind::Ordered(stream))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostAlloc(at: *mut u64, bytes: usize, _flags: c_uint) -> u32 {
+    allocate("cuMemHostAlloc", at, bytes, Kind::Pinned)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFree_v2(at: u64) -> u32 {
+    free("cuMemFree", at, Kind::Device)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFreeAsync(at: u64, stream: usize) -> u32 {
+    free("cuMemFreeAsync", at, Kind::Ordered(stream))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFreeHost(at: u64) -> u32 {
+    free("cuMemFreeHost", at, Kind::Pinned)
+}
+
+/// The kernels of a PTX module.
+fn read_ptx(text: &str, module: usize) -> Result<Vec<Kernel>, String> {
+    let after = |mark: &str| text.split_once(mark).and_then(|(_, rest)| rest.split_whitespace().next());
+    after(".version").ok_or("no .version")?;
+    let chip: u32 = after(".target sm_").and_then(|t| t.trim_end_matches([',', 'a']).parse().ok()).ok_or("no .target")?;
+    let capability = setting("capability").unwrap_or(90);
+    if chip > capability {
+        return Err(format!("made for sm_{chip}, and this is sm_{capability}"));
+    }
+    let mut kernels = Vec::new();
+    for part in text.split(".entry ").skip(1) {
+        let (head, _) = part.split_once('{').ok_or("an entry without a body")?;
+        let (name, params) = head.split_once('(').ok_or("an entry without parameters")?;
+        let (params, directives) = params.split_once(')').ok_or("parameters without an end")?;
+        let mut list = Vec::new();
+        for p in params.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            let words: Vec<&str> = p.split_whitespace().collect();
+            let (Some(&".param"), Some(&ty)) = (words.first(), words.get(1)) else { return Err(format!("a parameter {p:?}")) };
+            let bits: usize = ty.trim_start_matches(['.', 'b', 'u', 's', 'f']).parse().map_err(|_| format!("a parameter {p:?}"))?;
+            list.push((bits / 8, words.contains(&".ptr")));
+        }
+        let word = |mark: &str| directives.split_once(mark).and_then(|(_, t)| t.split([',', '\n']).next()?.trim().parse().ok());
+        let threads = word(".reqntid").or_else(|| word(".maxntid"));
+        kernels.push(Kernel { module, name: name.trim().to_owned(), params: list, threads });
+    }
+    Ok(kernels)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleLoadDataEx(
+    module: *mut usize,
+    image: *const c_char,
+    count: c_uint,
+    options: *const c_uint,
+    values: *const *mut c_void,
+) -> u32 {
+    call("cuModuleLoadDataEx", true, |s| {
+        let h = s.handle();
+        // SAFETY: PTX is a string.
+        let text = unsafe { CStr::from_ptr(image) }.to_string_lossy();
+        match read_ptx(&text, h) {
+            Ok(kernels) => {
+                s.modules.push(h);
+                for k in kernels {
+                    let f = s.handle();
+                    s.kernels.insert(f, k);
+                }
+                unsafe { *module = h };
+                OK
+            }
+            Err(why) => {
+                let option = |which| (0..count as usize).find(|&i| unsafe { *options.add(i) } == which).map(|i| unsafe { *values.add(i) });
+                if let (Some(log), Some(room)) = (option(5), option(6)) {
+                    let n = why.len().min(room.addr());
+                    // SAFETY: the caller gives a log of that size.
+                    unsafe { std::ptr::copy_nonoverlapping(why.as_ptr(), log.cast(), n) };
+                }
+                s.fault("cuModuleLoadDataEx", why);
+                INVALID_PTX
+            }
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuModuleUnload(module: usize) -> u32 {
+    call("cuModuleUnload", true, |s| {
+        if !s.modules.contains(&module) {
+            return s.fault("cuModuleUnload", "no such module");
+        }
+        s.modules.retain(|&m| m != module);
+        s.kernels.retain(|_, k| k.module != module);
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, module: usize, name: *const c_char) -> u32 {
+    call("cuModuleGetFunction", true, |s| {
+        // SAFETY: a name is a string.
+        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+        match s.kernels.iter().find(|(_, k)| k.module == module && k.name == name) {
+            Some((&f, _)) => {
+                unsafe { *function = f };
+                OK
+            }
+            None => s.fault("cuModuleGetFunction", format!("no kernel {name}")),
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: usize) -> u32 {
+    start("cuMemcpyAsync", stream, Work::Copy { to, from, bytes })
+}
+
+/// The bytes of arguments that `extra` gives.
+unsafe fn arguments(extra: *const *const c_void) -> Option<Vec<u8>> {
+    let (mut at, mut bytes, mut size) = (extra, std::ptr::null::<u8>(), None);
+    if extra.is_null() {
+        return None;
+    }
+    // SAFETY: the list ends with a null pointer, and what it says of the arguments is true.
+    unsafe {
+        while !(*at).is_null() {
+            match (*at).addr() {
+                1 => bytes = (*at.add(1)).cast(),
+                2 => size = Some(*(*at.add(1)).cast::<usize>()),
+                _ => return None,
+            }
+            at = at.add(2);
+        }
+        size.map(|n| std::slice::from_raw_parts(bytes, n).to_vec())
+    }
+}
+
+fn start(name: &'static str, stream: usize, work: Work) -> u32 {
+    call(name, true, |s| {
+        if !s.streams.contains(&stream) {
+            return s.fault(name, "no such stream");
+        }
+        if let Some(why) = s.wrong(&work) {
+            return s.fault(name, why);
+        }
+        s.perform(&work);
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchKernel(
+    function: usize,
+    grid: c_uint,
+    grid_y: c_uint,
+    grid_z: c_uint,
+    block: c_uint,
+    block_y: c_uint,
+    block_z: c_uint,
+    _shared: c_uint,
+    stream: usize,
+    _params: *mut *mut c_void,
+    extra: *const *const c_void,
+) -> u32 {
+    if (grid_y, grid_z, block_y, block_z) != (1, 1, 1, 1) {
+        return call("cuLaunchKernel", true, |s| s.fault("cuLaunchKernel", "more than one dimension"));
+    }
+    let arguments = unsafe { arguments(extra) }.unwrap_or_default();
+    start("cuLaunchKernel", stream, Work::Launch { kernel: function, grid, block, arguments })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphCreate(graph: *mut usize, _flags: c_uint) -> u32 {
+    call("cuGraphCreate", true, |s| {
+        let h = s.handle();
+        s.graphs.insert(h, Vec::new());
+        unsafe { *graph = h };
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphDestroy(graph: usize) -> u32 {
+    call("cuGraphDestroy", true, |s| match s.graphs.remove(&graph) {
+        Some(_) => OK,
+        None => s.fault("cuGraphDestroy", "no such graph"),
+    })
+}
+
+/// Adds a node; nodes are handed out as their numbers, from 1 on.
+unsafe fn add(name: &'static str, node: *mut usize, graph: usize, after: *const usize, count: usize, work: Work) -> u32 {
+    call(name, true, |s| {
+        // SAFETY: the caller gives so many nodes.
+        let after: Vec<usize> = (0..count).map(|k| unsafe { *after.add(k) }.wrapping_sub(1)).collect();
+        if let Some(why) = s.wrong(&work) {
+            return s.fault(name, why);
+        }
+        let n = s.graphs.get(&graph).map_or(0, Vec::len);
+        if after.iter().any(|&k| k >= n) {
+            return s.fault(name, "a node that is not there");
+        }
+        match s.graphs.get_mut(&graph) {
+            Some(nodes) => nodes.push(Node { work, after }),
+            None => return s.fault(name, "no such graph"),
+        }
+        unsafe { *node = n + 1 };
+        OK
+    })
+}
+
+#[repr(C)]
+pub struct KernelNode {
+    function: usize,
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
+    shared: c_uint,
+    params: *mut *mut c_void,
+    extra: *const *const c_void,
+    kernel: usize,
+    context: usize,
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddKernelNode_v2(
+    node: *mut usize,
+    graph: usize,
+    after: *const usize,
+    count: usize,
+    launch: *const KernelNode,
+) -> u32 {
+    // SAFETY: the structure is as the driver's.
+    unsafe {
+        let l = &*launch;
+        let work = Work::Launch {
+            kernel: l.function,
+            grid: l.grid[0],
+            block: l.block[0],
+            arguments: arguments(l.extra).unwrap_or_default(),
+        };
+        add("cuGraphAddKernelNode", node, graph, after, count, work)
+    }
+}
+
+#[repr(C)]
+pub struct End {
+    x: usize,
+    y: usize,
+    z: usize,
+    lod: usize,
+    kind: c_uint,
+    host: u64,
+    device: u64,
+    array: usize,
+    reserved: usize,
+    pitch: usize,
+    height: usize,
+}
+
+#[repr(C)]
+pub struct Copy3d {
+    from: End,
+    to: End,
+    width: usize,
+    height: usize,
+    depth: usize,
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddMemcpyNode(
+    node: *mut usize,
+    graph: usize,
+    after: *const usize,
+    count: usize,
+    copy: *const Copy3d,
+    context: usize,
+) -> u32 {
+    // SAFETY: the structure is as the driver's.
+    let c = unsafe { &*copy };
+    let place = |e: &End| match e.kind {
+        1 => Some((e.host, Kind::Pinned)),
+        2 => Some((e.device, Kind::Device)),
+        _ => None,
+    };
+    let right = |e: &End| {
+        let s = state();
+        place(e).is_some_and(|(at, kind)| {
+            let found = s.memory.range(..=at).next_back().map(|(_, (_, k))| *k == Kind::Pinned);
+            found == Some(kind == Kind::Pinned) && e.pitch >= c.width && e.height >= 1
+        })
+    };
+    if !right(&c.from) || !right(&c.to) || (c.height, c.depth, context) != (1, 1, 0xc0) {
+        return call("cuGraphAddMemcpyNode", true, |s| s.fault("cuGraphAddMemcpyNode", "a copy of other memory than is said"));
+    }
+    let at = |e: &End| place(e).map_or(0, |(at, _)| at);
+    let work = Work::Copy { to: at(&c.to), from: at(&c.from), bytes: c.width };
+    unsafe { add("cuGraphAddMemcpyNode", node, graph, after, count, work) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphInstantiateWithFlags(exec: *mut usize, graph: usize, _flags: u64) -> u32 {
+    call("cuGraphInstantiateWithFlags", true, |s| {
+        let Some(nodes) = s.graphs.get(&graph).cloned() else {
+            return s.fault("cuGraphInstantiateWithFlags", "no such graph");
+        };
+        if let Some(why) = s.unordered(&nodes) {
+            return s.fault("cuGraphInstantiateWithFlags", why);
+        }
+        let h = s.handle();
+        s.execs.insert(h, nodes);
+        unsafe { *exec = h };
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecDestroy(exec: usize) -> u32 {
+    call("cuGraphExecDestroy", true, |s| match s.execs.remove(&exec) {
+        Some(_) => OK,
+        None => s.fault("cuGraphExecDestroy", "no such graph"),
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphLaunch(exec: usize, stream: usize) -> u32 {
+    call("cuGraphLaunch", true, |s| {
+        let Some(nodes) = s.execs.get(&exec).cloned() else { return s.fault("cuGraphLaunch", "no such graph") };
+        if !s.streams.contains(&stream) {
+            return s.fault("cuGraphLaunch", "no such stream");
+        }
+        for n in &nodes {
+            if let Some(why) = s.wrong(&n.work) {
+                return s.fault("cuGraphLaunch", why);
+            }
+            s.perform(&n.work);
+        }
+        OK
+    })
+}
