@@ -30,8 +30,8 @@ pub use graphc_ir::{Dim, Elem, Tensor};
 pub use graphc_passes as passes;
 pub use graphc_passes::precision::Precision;
 pub use graphc_runtime::{
-    Callable, DeviceDescription, DeviceName, Error, Port, Program, RunOptions, Session, SessionOptions, StatusCode, Tracer, View,
-    array_of, devices, needs_feeds,
+    Callable, DeviceDescription, DeviceName, DeviceSpec, Error, PlaceBy, Port, Program, RunOptions, Session, SessionOptions,
+    StatusCode, Tracer, View, array_of, devices, needs_feeds,
 };
 
 use graphc_ir::{Func, Module, text};

@@ -20,6 +20,7 @@ const SESSION: &[(&str, &str)] = &[
     ("GC0707", "a host function or control flow failed at a node; the class is TensorFlow's"),
     ("GC0708", "a run of code that was compiled ahead of time failed; the class is TensorFlow's"),
     ("GC0709", "a GPU is not there, has no kernel for something of the model, or its driver failed"),
+    ("GC0710", "a node cannot be on the device that the graph names for it"),
 ];
 
 /// The name of an error kind as words: `ChecksumMismatch` is "checksum mismatch".

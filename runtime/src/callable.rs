@@ -1,18 +1,20 @@
 //! Functions of a session: from given feeds to wanted fetches.
 
 use crate::cache::{Entry, Kept};
+use crate::device::DeviceName;
 use crate::error::{Error, Result, StatusCode};
 use crate::program::{Mismatch, Program, RunOptions};
 use crate::shared::Shared;
 use crate::specialise::{self, Ahead, Source};
-use crate::staged::{Choices, Engine, Staged, partition};
+use crate::staged::print::{self, View as Printed};
+use crate::staged::{self, Choices, Engine, Staged, partition};
 use crate::view::View;
 use graphc_abi::Status;
 use graphc_frontend::{Model, RawGraph, Request};
 use graphc_ir::interp::Interp;
 use graphc_ir::{Dim, Elem, Module, Tensor};
 use graphc_passes::plan::Plan;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// An input or output of a [`Callable`].
@@ -51,7 +53,7 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    fn request(&self, model: &Model) -> Result<Request> {
+    pub(crate) fn request(&self, model: &Model) -> Result<Request> {
         Ok(match self {
             Wanted::Request(r) => r.clone(),
             Wanted::Signature(Some(name)) => model.signature(name)?.request(),
@@ -107,8 +109,11 @@ impl Callable {
 
     pub(crate) fn new(shared: Arc<Shared>, wanted: Wanted, place: Option<Entry>) -> Result<Callable> {
         let (source, outputs) = Callable::resolve(&shared, &wanted)?;
+        let device = staged::one_device(&shared, &source.graph)?;
+        let split = device.is_none();
+        let source = Source { device: device.unwrap_or_default(), ..source };
         let callable = Callable { wanted, place, outputs, ..Callable::of(shared, source) };
-        if partition::needs_stages(callable.shared.model()?, &callable.source()?.graph) {
+        if split || partition::needs_stages(callable.shared.model()?, &callable.source()?.graph) {
             callable.stage(Choices::default())?;
             return Ok(callable);
         }
@@ -116,14 +121,14 @@ impl Callable {
         Ok(callable)
     }
 
-    /// The graph of what is wanted, with the outputs that are asked for; the graph may have more, for its targets.
+    /// The graph of what is wanted, for the CPU, with the outputs that are asked for; the graph may have more, for its targets.
     fn resolve(shared: &Shared, wanted: &Wanted) -> Result<(Source, Vec<Port>)> {
         let model = shared.model()?;
         let mut graph = model.checked_run_graph(&wanted.request(model)?)?;
         let outputs = specialise::output_ports(&graph);
         specialise::compute_targets(&mut graph, model.limits());
         let spec = specialise::declared(shared, &graph)?;
-        Ok((Source { graph, spec }, outputs))
+        Ok((Source { graph, spec, device: DeviceName::Cpu }, outputs))
     }
 
     /// A graph that has to be compiled as a whole.
@@ -153,13 +158,11 @@ impl Callable {
 
     /// Compiles for all that the signature leaves open, unless the feeds must tell something first.
     fn compile_ahead(&self) -> Result<()> {
-        match self.compile(None) {
-            Ok(p) => self.add(p),
-            Err(e) if self.stage_for(&e) => {}
-            Err(e) if specialise::needs_feeds(&e) => {}
-            Err(e) => return Err(e),
+        let Err(e) = self.compile(None).map(|p| self.add(p)) else { return Ok(()) };
+        match self.stage_for(e) {
+            Err(e) if !specialise::needs_feeds(&e) => Err(e),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The graph; of a function from the cache, read now.
@@ -183,15 +186,25 @@ impl Callable {
     }
 
     /// Cuts the graph into stages if that is the way out of an error of the compiler.
-    fn stage_for(&self, e: &Error) -> bool {
-        let Ok(Source { graph, .. }) = self.source() else { return false };
-        let asks = specialise::asks_for_host(graph, e);
-        let refused = e.is_unsupported() && !specialise::needs_feeds(e);
-        if self.whole || !(asks || refused) {
-            return false;
+    ///
+    /// # Errors
+    /// The error if it is not; or why a node may not go where it would have to.
+    fn stage_for(&self, e: Error) -> Result<&Staged> {
+        let Ok(Source { graph, .. }) = self.source() else { return Err(e) };
+        let asks = specialise::asks_for_host(graph, &e);
+        let refused = e.is_unsupported() && !specialise::needs_feeds(&e);
+        let mut choices = Choices::default();
+        match &e {
+            _ if self.whole => return Err(e),
+            Error::NoKernel { nodes, .. } => {
+                let all: Vec<_> = graph.nodes().map(|(id, _)| id).collect();
+                staged::off_the_gpu(graph, &all, nodes, &mut choices);
+            }
+            _ if asks => choices.single.extend(specialise::blamed(graph, &e)),
+            _ if refused => {}
+            _ => return Err(e),
         }
-        let single: HashSet<_> = specialise::blamed(graph, e).filter(|_| asks).into_iter().collect();
-        self.stage(Choices { single, ..Choices::default() }).is_ok()
+        self.stage(choices).map_err(|why| if matches!(why, Error::Placement(_)) { why } else { e })
     }
 
     /// The ops that run one by one, between the parts that are compiled; none where the graph is compiled as a whole.
@@ -202,6 +215,29 @@ impl Callable {
     /// The stages in which the graph runs, a line each; none where it is compiled as a whole.
     pub fn stages(&self) -> Vec<String> {
         self.staged.get().map(Staged::outline).unwrap_or_default()
+    }
+
+    /// Where each node of the graph runs, and why, a line each.
+    ///
+    /// # Errors
+    /// If the model cannot be read.
+    pub fn placement(&self) -> Result<String> {
+        self.text(Printed::Placement)
+    }
+
+    /// The parts of the graph, what each takes and gives, and what crosses between devices.
+    ///
+    /// # Errors
+    /// As [`Callable::placement`].
+    pub fn partition(&self) -> Result<String> {
+        self.text(Printed::Partition)
+    }
+
+    fn text(&self, view: Printed) -> Result<String> {
+        match self.staged.get() {
+            Some(s) => s.text(view),
+            None => print::graph(&self.shared, &self.source()?.graph, view),
+        }
     }
 
     fn run_staged(&self, staged: &Staged, feeds: &[View], engine: Engine, options: &RunOptions) -> Result<Vec<Tensor>> {
@@ -354,8 +390,8 @@ impl Callable {
             return staged(s);
         }
         let l = match specialise::legalise(self.shared.model()?, self.source()?, Some(&views)) {
-            Err(e) if self.stage_for(&e) => return self.staged.get().map_or(Err(e), staged),
-            l => l?,
+            Err(e) => return staged(self.stage_for(e)?),
+            Ok(l) => l,
         };
         let inputs: Vec<Tensor> = feeds.iter().zip(&l.feeds).filter(|(_, f)| f.value.is_none()).map(|(t, _)| t.clone()).collect();
         let name = l.module.funcs.first().map(|f| f.name.clone()).unwrap_or_default();
@@ -386,10 +422,7 @@ impl Callable {
                 outputs.truncate(self.outputs.len());
                 Ok(outputs)
             }
-            Err(e) if self.stage_for(&e) => {
-                self.staged.get().map_or(Err(e), |s| self.run_staged(s, feeds, Engine::Compiled, options))
-            }
-            Err(e) => Err(e),
+            Err(e) => self.run_staged(self.stage_for(e)?, feeds, Engine::Compiled, options),
         }
     }
 
@@ -422,7 +455,14 @@ impl Callable {
         if self.staged.get().is_some() || self.source.get().is_some_and(|s| s.graph.outputs.len() > self.outputs.len()) {
             return self.run_copied(feeds, outputs, options);
         }
-        self.with_program(feeds, |p| p.run_into(&shared.pool, &shared.variables, feeds, outputs, options))
+        let ran = self.with_program(feeds, |p| p.run_into(&shared.pool, &shared.variables, feeds, outputs, options));
+        match ran {
+            Err(e) => {
+                self.stage_for(e)?;
+                self.run_copied(feeds, outputs, options)
+            }
+            ran => ran,
+        }
     }
 
     /// [`Callable::run_into`] where only a run knows how large the outputs are, or more is computed than is wanted.

@@ -34,8 +34,12 @@ pub enum Error {
     Memory,
     /// A host function, or control flow, failed at a node.
     Host { node: String, status: StatusCode, message: String },
-    /// A GPU is not there, has no kernel for something, or its driver failed.
+    /// A GPU is not there, or its driver failed.
     Device(String),
+    /// A GPU has no kernel for what these nodes of the graph became.
+    NoKernel { nodes: Vec<String>, message: String },
+    /// A node cannot be on the device that the graph asks for.
+    Placement(String),
     /// A run of code that was compiled ahead of time failed.
     Ahead(graphc_engine::Error),
     /// A package cannot be read or written, or is not for this machine.
@@ -63,7 +67,8 @@ impl Error {
             Error::Memory => "GC0706",
             Error::Host { .. } => "GC0707",
             Error::Ahead(_) => "GC0708",
-            Error::Device(_) => "GC0709",
+            Error::Device(_) | Error::NoKernel { .. } => "GC0709",
+            Error::Placement(_) => "GC0710",
             Error::Package { .. } => "GC0603",
         }
     }
@@ -81,6 +86,8 @@ impl Error {
             Error::Ahead(e) => return e.kind as i32,
             Error::Package { .. } => StatusCode::DataLoss,
             Error::Device(_) => StatusCode::FailedPrecondition,
+            Error::NoKernel { .. } => StatusCode::Unimplemented,
+            Error::Placement(_) => StatusCode::InvalidArgument,
             Error::Uninitialised { status, .. } => *status,
             Error::Memory => StatusCode::ResourceExhausted,
             Error::Compile(_) | Error::Unsupported(_) | Error::NeedsExample(_) => StatusCode::Unimplemented,
@@ -116,7 +123,11 @@ impl fmt::Display for Error {
         }
         match self {
             Error::Model(_) | Error::Graph { .. } => Ok(()),
-            Error::Compile(m) | Error::Device(m) | Error::NeedsExample(m) => write!(f, "{m}"),
+            Error::Compile(m)
+            | Error::Device(m)
+            | Error::NoKernel { message: m, .. }
+            | Error::Placement(m)
+            | Error::NeedsExample(m) => write!(f, "{m}"),
             Error::Unsupported(m) => write!(f, "not supported yet: {m}"),
             Error::Interpreter(e) => write!(f, "{e}"),
             Error::Ahead(e) => write!(f, "{e}"),

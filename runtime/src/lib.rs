@@ -5,6 +5,7 @@ mod callable;
 mod device;
 mod error;
 mod memory;
+mod placement;
 mod processor;
 mod program;
 mod session;
@@ -23,9 +24,10 @@ pub fn has_host_function(op: &str) -> bool {
 }
 
 pub use callable::{Callable, Port};
-pub use device::{DeviceDescription, DeviceName, devices};
+pub use device::{DeviceDescription, DeviceName, DeviceSpec, devices};
 pub use error::{Error, Result, StatusCode};
 pub use graphc_engine::Pool;
+pub use placement::PlaceBy;
 pub use program::{Program, RunOptions, Tracer};
 pub use session::{Session, SessionOptions};
 pub use specialise::{Ahead, needs_feeds};

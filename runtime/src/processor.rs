@@ -8,6 +8,9 @@ use graphc_cpu::{Code, Compiled, CpuTarget, EmitOptions, PackedWeights};
 use graphc_ir::Module;
 use graphc_passes::plan::Plan;
 use graphc_passes::target::Target;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The device of a session, open.
 pub enum Processor {
@@ -17,10 +20,65 @@ pub enum Processor {
     #[cfg(feature = "gpu")]
     Gpu {
         device: graphc_gpu::Device,
-        /// Whether what has no GPU code is compiled for the CPU.
-        soft: bool,
         kernels: Option<graphc_gpu::KernelCache>,
     },
+}
+
+/// The devices of a session: the CPU, and GPUs from when they are first asked for.
+pub struct Processors {
+    cpu: Arc<Processor>,
+    gpus: Mutex<BTreeMap<usize, Arc<Processor>>>,
+    cache: Option<PathBuf>,
+}
+
+impl Default for Processors {
+    fn default() -> Processors {
+        Processors { cpu: Arc::new(Processor::Cpu), gpus: Mutex::default(), cache: None }
+    }
+}
+
+impl Processors {
+    /// Opens the device of the options.
+    ///
+    /// # Errors
+    /// If there is none of that name, or this build is for the CPU alone.
+    pub fn open(options: &SessionOptions) -> Result<Processors> {
+        let cpu = match options.device {
+            DeviceName::Cpu if options.tune => Processor::Tuned(Tuning::open(options.cache.as_deref())),
+            _ => Processor::Cpu,
+        };
+        let all = Processors { cpu: Arc::new(cpu), cache: options.cache.clone(), ..Processors::default() };
+        all.of(options.device)?;
+        Ok(all)
+    }
+
+    /// A device, opened if it was not before.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn of(&self, device: DeviceName) -> Result<Arc<Processor>> {
+        let DeviceName::Gpu(index) = device else { return Ok(self.cpu.clone()) };
+        let mut gpus = self.gpus.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(p) = gpus.get(&index) {
+            return Ok(p.clone());
+        }
+        let opened = Arc::new(Processor::gpu(index, self.cache.as_deref())?);
+        gpus.insert(index, opened.clone());
+        Ok(opened)
+    }
+
+    /// The CPU: what objects are made for.
+    pub fn cpu(&self) -> &Processor {
+        &self.cpu
+    }
+
+    /// The devices that a graph may name; those of this machine if a GPU is open.
+    pub fn present(&self) -> Vec<DeviceName> {
+        if self.gpus.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return vec![DeviceName::Cpu];
+        }
+        crate::device::devices().0.iter().filter_map(|d| d.name.parse().ok()).collect()
+    }
 }
 
 /// A compiled plan, where it runs.
@@ -38,36 +96,27 @@ fn failed(e: impl std::fmt::Display) -> Error {
 }
 
 impl Processor {
-    /// Opens the device of the options.
+    /// Opens a GPU.
     ///
     /// # Errors
-    /// If there is none of that name, or this build is for the CPU alone.
-    pub fn open(options: &SessionOptions) -> Result<Processor> {
-        match options.device {
-            DeviceName::Cpu if options.tune => Ok(Processor::Tuned(Tuning::open(options.cache.as_deref()))),
-            DeviceName::Cpu => Ok(Processor::Cpu),
-            #[cfg(feature = "gpu")]
-            DeviceName::Gpu(index) => match graphc_gpu::Device::open(index) {
-                Ok(device) => {
-                    let origin = options.cache.as_ref().and_then(|_| crate::cache::this_build());
-                    let kernels = options.cache.as_deref().zip(origin).map(|(f, o)| graphc_gpu::KernelCache::new(f, o));
-                    Ok(Processor::Gpu { device, soft: options.soft_placement, kernels })
-                }
-                Err(e) => Err(Error::Device(e.to_string())),
-            },
-            #[cfg(not(feature = "gpu"))]
-            name @ DeviceName::Gpu(_) => Err(Error::Device(format!(
-                "no device {name}: this build of graphc is for the CPU alone; build it with the feature `gpu`"
-            ))),
+    /// If there is none of that number, or this build is for the CPU alone.
+    fn gpu(index: usize, cache: Option<&Path>) -> Result<Processor> {
+        #[cfg(feature = "gpu")]
+        match graphc_gpu::Device::open(index) {
+            Ok(device) => {
+                let origin = cache.and_then(|_| crate::cache::this_build());
+                let kernels = cache.zip(origin).map(|(f, o)| graphc_gpu::KernelCache::new(f, o));
+                Ok(Processor::Gpu { device, kernels })
+            }
+            Err(e) => Err(Error::Device(e.to_string())),
         }
-    }
-
-    /// The CPU beside it, or itself: what objects are made for.
-    pub fn of_cpu(&self) -> &Processor {
-        match self {
-            Processor::Cpu | Processor::Tuned(_) => self,
-            #[cfg(feature = "gpu")]
-            Processor::Gpu { .. } => &Processor::Cpu,
+        #[cfg(not(feature = "gpu"))]
+        {
+            let _ = cache;
+            let name = DeviceName::Gpu(index);
+            Err(Error::Device(format!(
+                "no device {name}: this build of graphc is for the CPU alone; build it with the feature `gpu`"
+            )))
         }
     }
 
@@ -101,20 +150,21 @@ impl Processor {
     /// Compiles a plan of this processor; gives the plan without its constants.
     ///
     /// # Errors
-    /// If code generation fails, or, for a GPU without soft placement, if it has no kernel for something.
+    /// If code generation fails, or, of a GPU, if it has no kernel for something.
     pub fn compile(&self, plan: Plan, threads: usize) -> Result<(Plan, Engine)> {
         match self {
             Processor::Cpu | Processor::Tuned(_) => on_cpu(plan, threads),
             #[cfg(feature = "gpu")]
-            Processor::Gpu { device, soft, kernels } => {
+            Processor::Gpu { device, kernels } => {
                 use graphc_cpu::CompileError;
-                // The plan is a CPU's too: its kernels take panels of any width that a GPU asks for.
-                let kept = soft.then(|| plan.clone());
-                let program = match (graphc_gpu::compile(plan, device.flavour(), threads, kernels.as_ref()), kept) {
-                    (Ok(p), _) => p,
-                    (Err(CompileError::Unsupported(_)), Some(plan)) => return on_cpu(plan, threads),
-                    (Err(e), _) => return Err(Error::Device(format!("{e}, for a GPU; with soft placement the CPU computes it"))),
-                };
+                let compiled = graphc_gpu::compile(plan, device.flavour(), threads, kernels.as_ref());
+                let program = compiled.map_err(|e| match &e {
+                    CompileError::Unsupported(all) => {
+                        let nodes = all.iter().map(|u| u.node.clone()).collect();
+                        Error::NoKernel { nodes, message: format!("{e}, for a GPU") }
+                    }
+                    _ => Error::Device(e.to_string()),
+                })?;
                 let plan = Plan { consts: Vec::new(), ..program.plan.clone() };
                 let x = device.load(program, threads).map_err(|e| Error::Device(e.to_string()))?;
                 Ok((plan, Engine::Gpu(x)))

@@ -4,7 +4,8 @@ use crate::cache::Cache;
 use crate::callable::{Callable, Wanted};
 use crate::device::DeviceName;
 use crate::error::{Error, Result};
-use crate::processor::Processor;
+use crate::placement::{PlaceBy, Policy};
+use crate::processor::Processors;
 use crate::shared::Shared;
 use crate::view::View;
 use graphc_cpu::CpuTarget;
@@ -36,10 +37,13 @@ pub struct SessionOptions {
     /// Whether choices among kernels are timed on this machine while compiling, which takes a second or so, instead of made by rules;
     /// with a cache they are kept there. Says nothing to a GPU.
     pub tune: bool,
-    /// What computes.
+    /// What computes. With a GPU, the CPU beside it computes what GPUs have no kernel for, and what the graph places there; a session on the
+    /// CPU computes everything there, whatever devices the graph names.
     pub device: DeviceName,
-    /// On a GPU: functions of which something has no GPU kernel run on the CPU, and are no error.
+    /// With a GPU: a device that the graph names for a node that cannot be there is passed over, and no error.
     pub soft_placement: bool,
+    /// With a GPU: where nodes go for which the graph names no device, between those on the CPU.
+    pub place_by: PlaceBy,
     /// Folders in which ops of the graph may read and write files. The model's own assets can always be read, and only read.
     pub files: Vec<PathBuf>,
 }
@@ -57,6 +61,7 @@ impl Default for SessionOptions {
             tune: false,
             device: DeviceName::Cpu,
             soft_placement: false,
+            place_by: PlaceBy::Cost,
             files: Vec::new(),
         }
     }
@@ -83,9 +88,11 @@ impl Session {
             let why = format!("this processor does not multiply {what}, which the precision asks for; use f32");
             return Err(Error::Unsupported(why));
         }
-        let processor = Processor::open(&options)?;
+        let processors = Processors::open(&options)?;
         let mut shared = Shared::new(path, &options);
-        shared.processor = processor;
+        shared.policy =
+            Policy { session: options.device, present: processors.present(), soft: options.soft_placement, by: options.place_by };
+        shared.processors = processors;
         let shared = Arc::new(shared);
         // Whole programs are kept of the CPU, of GPUs their kernels.
         let cache = options

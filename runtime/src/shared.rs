@@ -2,7 +2,8 @@
 
 use crate::callable::{Callable, Wanted};
 use crate::error::{Result, StatusCode};
-use crate::processor::Processor;
+use crate::placement::Policy;
+use crate::processor::Processors;
 use crate::session::SessionOptions;
 use crate::specialise;
 use crate::state::{Refused, Variables};
@@ -22,7 +23,9 @@ pub struct Shared {
     pub precision: Precision,
     /// Launches that multiply 8-bit integers in what was planned, once anything was.
     pub integer_launches: Mutex<Option<usize>>,
-    pub processor: Processor,
+    pub processors: Processors,
+    /// How graphs are spread over devices.
+    pub policy: Policy,
     pub variables: Variables,
     /// Names of the variables that are not constants; found when first asked for.
     state: OnceLock<BTreeSet<String>>,
@@ -61,7 +64,8 @@ impl Shared {
             pool: Pool::new(options.threads),
             precision: options.precision,
             integer_launches: Mutex::default(),
-            processor: Processor::Cpu,
+            processors: Processors::default(),
+            policy: Policy::of_cpu(),
             variables: Variables::default(),
             state: OnceLock::new(),
             initialised: Mutex::new(false),

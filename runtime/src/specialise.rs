@@ -1,6 +1,7 @@
 //! From a graph to a program: what feeds leave open stays symbolic, and what the graph must know is taken from the feeds of a run.
 
 use crate::callable::Port;
+use crate::device::DeviceName;
 use crate::error::{Error, Result};
 use crate::processor::{Engine, Processor};
 use crate::program::Program;
@@ -25,6 +26,8 @@ pub type Spec = legalise::Request;
 pub struct Source {
     pub graph: RawGraph,
     pub spec: Spec,
+    /// What it is compiled for.
+    pub device: DeviceName,
 }
 
 /// How often a graph may ask to know more before it is given up.
@@ -298,7 +301,7 @@ pub fn zero_status(graph: &RawGraph, node: &str) -> TfStatus {
 /// # Errors
 /// As [`plan`].
 pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Ahead> {
-    ahead(source, lowered(shared, legalise(shared.model()?, source, feeds)?, shared.processor.of_cpu())?)
+    ahead(source, lowered(shared, legalise(shared.model()?, source, feeds)?, shared.processors.cpu())?)
 }
 
 /// Plans once more what a program was compiled for.
@@ -310,7 +313,7 @@ pub fn plan_again(shared: &Shared, source: &Source, known: &[Feed]) -> Result<Ah
     let spec = Spec { feeds: known.to_vec(), ..source.spec.clone() };
     let legalised = legalise::legalise_with_assumptions(model, &source.graph, &spec)
         .map_err(|error| Error::Graph { file: model.file().to_path_buf(), error })?;
-    ahead(source, lowered(shared, legalised, shared.processor.of_cpu())?)
+    ahead(source, lowered(shared, legalised, shared.processors.cpu())?)
 }
 
 type Lowered = (Plan, Vec<Feed>, Module, VarUses);
@@ -326,7 +329,8 @@ fn ahead(source: &Source, (plan, known, module, uses): Lowered) -> Result<Ahead>
 /// # Errors
 /// As [`legalise`], and if the backend has no code for an operation.
 pub fn plan(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Planned> {
-    let (plan, known, module, uses) = lowered(shared, legalise(shared.model()?, source, feeds)?, &shared.processor)?;
+    let processor = shared.processors.of(source.device)?;
+    let (plan, known, module, uses) = lowered(shared, legalise(shared.model()?, source, feeds)?, &processor)?;
     let vars = VarPointers::new(&module, &shared.variables, uses);
     let vars = vars.ok_or_else(|| Error::Compile("a variable has no constant shape".into()))?;
     Ok(Planned { plan, known, vars })
@@ -358,7 +362,7 @@ fn failed(e: impl std::fmt::Display) -> Error {
 /// As [`plan`], and if code generation fails.
 pub fn compile(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Program> {
     let planned = plan(shared, source, feeds)?;
-    let compiled = shared.processor.compile(planned.plan, shared.pool.threads())?;
+    let compiled = shared.processors.of(source.device)?.compile(planned.plan, shared.pool.threads())?;
     Ok(Program::new(compiled, planned.known, planned.vars))
 }
 

@@ -12,7 +12,7 @@ mod progress;
 mod run;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use graphc::{DeviceName, Precision, SessionOptions};
+use graphc::{DeviceName, PlaceBy, Precision, SessionOptions};
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -92,9 +92,12 @@ struct ModelArgs {
     /// What computes: CPU:0, or GPU:0 and on in builds with the feature `gpu`
     #[arg(long, value_name = "DEVICE", default_value = "CPU:0")]
     device: DeviceName,
-    /// With a GPU: let the CPU compute functions of which something has no GPU kernel
+    /// With a GPU: pass over devices that the graph names for nodes that cannot be there
     #[arg(long)]
     soft_placement: bool,
+    /// With a GPU: where nodes go for which the graph names no device, between those on the CPU
+    #[arg(long, value_enum, default_value_t = PlaceByArg::Cost)]
+    place_by: PlaceByArg,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -103,6 +106,23 @@ enum PrecisionArg {
     Bf16,
     Int8,
     Strassen,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum PlaceByArg {
+    /// Where less time is expected, transfers included
+    Cost,
+    /// On the device of the session
+    Device,
+}
+
+impl From<PlaceByArg> for PlaceBy {
+    fn from(p: PlaceByArg) -> PlaceBy {
+        match p {
+            PlaceByArg::Cost => PlaceBy::Cost,
+            PlaceByArg::Device => PlaceBy::Device,
+        }
+    }
 }
 
 impl From<PrecisionArg> for Precision {
@@ -135,6 +155,7 @@ impl ModelArgs {
             tune: self.tune,
             device: self.device,
             soft_placement: self.soft_placement,
+            place_by: self.place_by.into(),
             ..SessionOptions::default()
         };
         let _line = progress::line(&format!("loading {}", self.model.display()));

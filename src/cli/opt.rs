@@ -11,12 +11,14 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Pass names are those of --list-passes; `input` is the IR before the first pass, `plan` the schedule after the last.
+Pass names are those of --list-passes; `input` is the IR before the first pass, `plan` the schedule after the last. `placement` says on
+which device each node of the graph runs and why, `partition` how the graph is cut, and what is sent between devices.
 
 Examples:
   graphc opt model/                                   the optimised IR
   graphc opt model/ --print-after fuse --print-after plan
   graphc opt model/ --print-changed all
+  graphc opt model/ --device GPU:0 --print-after placement --print-after partition
   graphc opt model/ --format svg -o model.svg
   graphc opt model/ --print-after gpu-ptx             in builds with the feature `gpu`
   graphc opt model/ --timing")]
@@ -96,6 +98,21 @@ impl Printer<'_> {
     }
 }
 
+impl Printer<'_> {
+    /// Writes all that was printed to where it is wanted.
+    fn finish(self) -> Result<(), Failure> {
+        match &self.args.output {
+            Some(path) => std::fs::write(path, self.out).map_err(|e| Failure::output(format!("{}: {e}", path.display()))),
+            None => {
+                if !self.out.is_empty() {
+                    outln!("{}", self.out.trim_end());
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Observer for Printer<'_> {
     fn before(&mut self, pass: &'static str, m: &Module) {
         if wants(&self.args.print_before, pass) {
@@ -113,6 +130,9 @@ impl Observer for Printer<'_> {
         Ok(())
     }
 }
+
+/// What may be printed of the graph before there is IR: where its nodes run, and how it is cut.
+const GRAPH_STAGES: [&str; 2] = ["placement", "partition"];
 
 /// What may be printed after the plan, in builds for GPUs.
 #[cfg(feature = "gpu")]
@@ -165,11 +185,17 @@ fn gpu_kernels(args: &Args, module: &Module, out: &mut String) -> Result<(), Fai
 pub fn run(args: &Args) -> Result<(), Failure> {
     let passes = pipeline::standard();
     if args.list_passes {
-        passes.iter().map(|p| p.name()).chain(GPU_STAGES.iter().copied()).for_each(|name| outln!("{name}"));
+        GRAPH_STAGES
+            .into_iter()
+            .chain(passes.iter().map(|p| p.name()))
+            .chain(GPU_STAGES.iter().copied())
+            .for_each(|name| outln!("{name}"));
         return Ok(());
     }
     for name in args.print_before.iter().chain(&args.print_after).chain(&args.print_changed) {
-        let known = matches!(name.as_str(), "all" | "input" | "plan") || GPU_STAGES.contains(&name.as_str());
+        let known = matches!(name.as_str(), "all" | "input" | "plan")
+            || GRAPH_STAGES.contains(&name.as_str())
+            || GPU_STAGES.contains(&name.as_str());
         if !known && pipeline::find(name).is_none() {
             return Err(Failure::usage(format!("no pass {name:?}; --list-passes lists them")));
         }
@@ -177,14 +203,24 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let Some(model) = &args.model else { return Err(Failure::usage("a model is needed")) };
     let session = model.open(1)?;
     let callable = model.callable(&session)?;
+    let mut printer = Printer { args, out: String::new() };
+    let asked = |stage: &str| args.print_after.iter().any(|p| p == stage);
+    if asked("placement") {
+        printer.out.push_str(&format!("; ---- placement\n{}", callable.placement()?));
+    }
+    if asked("partition") {
+        printer.out.push_str(&format!("; ---- partition\n{}", callable.partition()?));
+    }
+    if !args.print_after.is_empty() && args.print_after.iter().all(|p| GRAPH_STAGES.contains(&p.as_str())) {
+        return printer.finish();
+    }
     let stages = callable.stages();
     if !stages.is_empty() {
-        outln!("; runs in stages: compiled segments, and nodes that run one by one");
-        stages.iter().for_each(|s| outln!("{s}"));
-        return Ok(());
+        printer.out.push_str("; runs in stages: compiled segments, and nodes that run one by one\n");
+        stages.iter().for_each(|s| printer.out.push_str(&format!("{s}\n")));
+        return printer.finish();
     }
     let mut module = callable.module(None)?;
-    let mut printer = Printer { args, out: String::new() };
     if wants(&args.print_after, "input") {
         printer.print("input", &module);
     }
@@ -214,13 +250,5 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             list.iter().for_each(|t| outln!("{:>10.0} us {:>6} changes  {}", t.micros, t.changed, t.pass));
         }
     }
-    match &args.output {
-        Some(path) => std::fs::write(path, printer.out).map_err(|e| Failure::output(format!("{}: {e}", path.display()))),
-        None => {
-            if !printer.out.is_empty() {
-                outln!("{}", printer.out.trim_end());
-            }
-            Ok(())
-        }
-    }
+    printer.finish()
 }

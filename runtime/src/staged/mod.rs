@@ -7,9 +7,14 @@
 mod attrs;
 mod control;
 pub mod partition;
+pub mod print;
 pub mod script;
 mod segment;
+pub mod transfer;
 
+pub use segment::off_the_gpu;
+
+use crate::device::DeviceName;
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use graphc_frontend::legalise::{self, LegaliseError};
@@ -23,6 +28,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use transfer::Transfer;
 
 /// What the compiler has refused so far.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +37,8 @@ pub struct Choices {
     pub single: HashSet<NodeId>,
     /// Nodes that are compiled for the values that they read, which must be there.
     pub apart: HashSet<NodeId>,
+    /// Nodes that GPUs have no kernel for.
+    pub on_cpu: HashSet<NodeId>,
 }
 
 /// A graph, how it is cut, and the code of its parts.
@@ -57,6 +65,8 @@ struct Plan {
 enum Todo {
     Segment(Arc<Segment>),
     Single(NodeId),
+    Send(Transfer),
+    Recv(Transfer),
 }
 
 /// What computes the segments.
@@ -90,15 +100,14 @@ impl Staged {
     pub fn new(shared: Arc<Shared>, graph: RawGraph, scope: &str, choices: Choices) -> Result<Staged> {
         unsupported(&shared, &graph)?;
         let limits = shared.model()?.limits();
-        let mut state = shared.model()?.assigned_variables(&graph)?;
-        state.extend(shared.state_variables()?.iter().cloned());
+        let state = state(&shared, &graph)?;
         let graph = partition::with_direct_handles(&graph, limits)?;
         for (_, n) in graph.nodes() {
             if let Some(name) = variables::name(n) {
                 locked(&shared.variable_nodes).entry(name).or_insert_with(|| n.clone());
             }
         }
-        let partition = Partition::new(shared.model()?, &graph, &choices, &state);
+        let partition = Partition::new(shared.model()?, &graph, &choices, &state, &shared.policy, !scope.is_empty())?;
         let mut constants = HashMap::new();
         for id in partition.constants() {
             let node = graph.node(id);
@@ -130,13 +139,18 @@ impl Staged {
     pub fn outline(&self) -> Vec<String> {
         let steps = locked(&self.plan).steps.clone();
         let name = |id: &NodeId| &self.graph.node(*id).name;
+        let several = self.shared.policy.session != DeviceName::Cpu;
+        let on = |device: DeviceName| if several { format!(" on {}", device.short()) } else { String::new() };
+        let way = |t: &Transfer| format!("{:?} {} -> {}", self.graph.value_name(t.value), t.from.short(), t.to.short());
         let line = |t: &Todo| match t {
-            Todo::Single(id) => format!("{} {:?}", self.graph.node(*id).op, name(id)),
+            Todo::Single(id) => format!("{} {:?}{}", self.graph.node(*id).op, name(id), on(DeviceName::Cpu)),
             Todo::Segment(s) => {
                 let ends = s.cut.nodes.first().zip(s.cut.nodes.last());
                 let ends = ends.map(|(a, b)| format!(", {:?} to {:?}", name(a), name(b))).unwrap_or_default();
-                format!("segment of {} nodes{ends}", s.cut.nodes.len())
+                format!("segment of {} nodes{}{ends}", s.cut.nodes.len(), on(s.device))
             }
+            Todo::Send(t) => format!("send {}", way(t)),
+            Todo::Recv(t) => format!("recv {}", way(t)),
         };
         steps.iter().map(line).collect()
     }
@@ -160,6 +174,8 @@ impl Staged {
                     let outputs = self.single(id, &env, run)?;
                     env.extend(outputs.into_iter().enumerate().map(|(k, v)| (Port { node: id, port: k as u32 }, v)));
                 }
+                // Values meet in the host's memory: a segment leaves its results there, and takes its operands from there.
+                Todo::Send(_) | Todo::Recv(_) => {}
                 Todo::Segment(segment) => match segment.run(self, &mut env, run) {
                     Ok(()) => {}
                     Err(e) if segment::refused(&e) => {
@@ -183,12 +199,14 @@ impl Staged {
             return Err(why);
         }
         self.shared.cuts.fetch_add(1, Ordering::Relaxed);
-        let partition = Partition::new(self.shared.model()?, &self.graph, &plan.choices, &self.state);
+        let (model, nested) = (self.shared.model()?, !self.scope.is_empty());
+        let partition = Partition::new(model, &self.graph, &plan.choices, &self.state, &self.shared.policy, nested)?;
         let nodes: Vec<NodeId> = left
             .iter()
             .flat_map(|t| match t {
                 Todo::Single(id) => vec![*id],
                 Todo::Segment(s) => s.cut.nodes.clone(),
+                Todo::Send(_) | Todo::Recv(_) => Vec::new(),
             })
             .collect();
         // What is cut as before keeps its code.
@@ -266,13 +284,36 @@ impl Staged {
     }
 }
 
+/// The device of all that is compiled of a graph; `None` if that is more than one.
+///
+/// # Errors
+/// If a node asks for a device where it cannot be.
+pub fn one_device(shared: &Shared, graph: &RawGraph) -> Result<Option<DeviceName>> {
+    if shared.policy.session == DeviceName::Cpu {
+        return Ok(Some(DeviceName::Cpu));
+    }
+    let model = shared.model()?;
+    let graph = partition::with_direct_handles(graph, model.limits())?;
+    let state = state(shared, &graph)?;
+    Ok(Partition::new(model, &graph, &Choices::default(), &state, &shared.policy, false)?.one_device())
+}
+
+/// Names of the variables that are state to a graph.
+fn state(shared: &Shared, graph: &RawGraph) -> Result<BTreeSet<String>> {
+    let mut state = shared.model()?.assigned_variables(graph)?;
+    state.extend(shared.state_variables()?.iter().cloned());
+    Ok(state)
+}
+
 fn todo(pieces: Vec<Piece>, known: &[Arc<Segment>]) -> Vec<Todo> {
     let step = |p| match p {
-        Piece::Segment(cut) => {
-            let same = known.iter().find(|s| s.is_of(&cut));
-            Todo::Segment(same.cloned().unwrap_or_else(|| Arc::new(Segment::new(cut))))
+        Piece::Segment(cut, device) => {
+            let same = known.iter().find(|s| s.is_of(&cut, device));
+            Todo::Segment(same.cloned().unwrap_or_else(|| Arc::new(Segment::new(cut, device))))
         }
         Piece::Single(id) => Todo::Single(id),
+        Piece::Send(t) => Todo::Send(t),
+        Piece::Recv(t) => Todo::Recv(t),
     };
     pieces.into_iter().map(step).collect()
 }

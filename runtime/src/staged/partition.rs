@@ -4,6 +4,10 @@
 //! their level. A compiled node is above every node run one by one that it waits for, so the order of segments is an order of the graph.
 
 use super::Choices;
+use super::transfer::{self, Transfer};
+use crate::device::DeviceName;
+use crate::error::Result;
+use crate::placement::{Functions, Placement, Places, Policy, Role};
 use graphc_frontend::{Cut, DataType, Limits, Model, Node, NodeId, RawGraph, Value as Port, legalise, variables};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -24,8 +28,12 @@ pub enum Kind {
 /// One step of a run.
 #[derive(Clone, Debug)]
 pub enum Piece {
-    Segment(Cut),
+    Segment(Cut, DeviceName),
     Single(NodeId),
+    /// Sends a value to another device.
+    Send(Transfer),
+    /// Waits for a value that another device sends.
+    Recv(Transfer),
 }
 
 /// Control flow and calls, whose functions a staged run can call itself.
@@ -188,6 +196,7 @@ pub fn with_direct_handles(graph: &RawGraph, limits: &Limits) -> graphc_frontend
 /// A staged view of a graph.
 pub struct Partition<'g> {
     graph: &'g RawGraph,
+    limits: &'g Limits,
     kinds: Vec<Kind>,
     reached: Vec<bool>,
     /// Compiled nodes that say what a constant or a variable holds that no run changes. Every segment that reads one has its own, so that
@@ -195,14 +204,27 @@ pub struct Partition<'g> {
     fixed: Vec<bool>,
     /// Those of them whose values something else than a segment reads.
     shown: HashSet<NodeId>,
+    placement: Placement,
 }
 
 impl<'g> Partition<'g> {
     /// Decides what each node is. Nodes that neither compile nor run alone count as compiled: the compiler says what they lack.
-    /// `state` are the variables that a run may change.
-    pub fn new(model: &'g Model, graph: &'g RawGraph, choices: &Choices, state: &BTreeSet<String>) -> Partition<'g> {
+    /// `state` are the variables that a run may change; a `nested` graph is the body of what runs one by one.
+    ///
+    /// # Errors
+    /// If a node asks for a device where it cannot be.
+    pub fn new(
+        model: &'g Model,
+        graph: &'g RawGraph,
+        choices: &Choices,
+        state: &BTreeSet<String>,
+        policy: &Policy,
+        nested: bool,
+    ) -> Result<Partition<'g>> {
         let limits = model.limits();
         let mut compilable = Compilable::new(model);
+        let functions = Functions::new(model);
+        let several = policy.session != DeviceName::Cpu;
         let inputs: HashSet<NodeId> = graph.inputs.iter().map(|i| i.node).collect();
         let reached = reached(graph, &inputs);
         let mut kinds: Vec<Kind> = graph
@@ -214,7 +236,7 @@ impl<'g> Partition<'g> {
                     Kind::Constant
                 } else if variables::name(n).is_some() {
                     Kind::Variable
-                } else if runs_alone(n) && (choices.single.contains(&id) || !compilable.node(n)) {
+                } else if runs_alone(n) && (choices.single.contains(&id) || !compilable.node(n) || several && functions.split(n)) {
                     Kind::Single
                 } else {
                     Kind::Compiled
@@ -228,7 +250,33 @@ impl<'g> Partition<'g> {
             shown.extend(n.inputs.iter().map(|v| v.node));
         }
         shown.retain(|id| fixed[id.index()]);
-        Partition { graph, kinds, reached, fixed, shown }
+        let role = |(id, n): (NodeId, &Node)| match kinds[id.index()] {
+            Kind::Single if calls(&n.op) => Role::Host("its functions run node by node"),
+            Kind::Single => Role::Host("it is a host function"),
+            Kind::Compiled if fixed[id.index()] || !reached[id.index()] => Role::None,
+            Kind::Compiled if choices.on_cpu.contains(&id) => Role::Host("GPUs have no kernel for it"),
+            Kind::Compiled if holds_strings(n) => Role::Host("GPUs have no strings"),
+            Kind::Compiled => Role::Code,
+            Kind::Input | Kind::Constant | Kind::Variable => Role::None,
+        };
+        let roles: Vec<Role> = graph.nodes().map(role).collect();
+        let places = Places { graph, limits, roles: &roles, inner: &|n| functions.of(n), nested };
+        let placement = places.place(policy)?;
+        Ok(Partition { graph, limits, kinds, reached, fixed, shown, placement })
+    }
+
+    /// Where each node that runs is.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// The one device of all that is compiled, if there is one; the CPU where nothing is.
+    pub fn one_device(&self) -> Option<DeviceName> {
+        let compiled = |id: &NodeId| self.reached[id.index()] && self.kind(*id) == Kind::Compiled && !self.fixed[id.index()];
+        let nodes = self.graph.topological_order().iter().copied().filter(compiled);
+        let mut devices = nodes.map(|id| self.placement.device(id));
+        let first = devices.next().unwrap_or_default();
+        devices.all(|d| d == first).then_some(first)
     }
 
     pub fn kind(&self, id: NodeId) -> Kind {
@@ -239,7 +287,8 @@ impl<'g> Partition<'g> {
     pub fn pieces(&self, nodes: &[NodeId], choices: &Choices) -> Vec<Piece> {
         let here: HashSet<NodeId> = nodes.iter().copied().filter(|id| self.reached[id.index()]).collect();
         let mut levels: HashMap<NodeId, usize> = HashMap::new();
-        let mut by_level: BTreeMap<usize, (Vec<NodeId>, Vec<NodeId>)> = BTreeMap::new();
+        type Level = (BTreeMap<DeviceName, Vec<NodeId>>, Vec<NodeId>);
+        let mut by_level: BTreeMap<usize, Level> = BTreeMap::new();
         for &id in self.graph.topological_order() {
             let compiled = match self.kind(id) {
                 Kind::Compiled => true,
@@ -251,25 +300,35 @@ impl<'g> Partition<'g> {
             }
             let node = self.graph.node(id);
             let apart = choices.apart.contains(&id);
+            let device = self.placement.device(id);
             let before = node.inputs.iter().map(|v| v.node).chain(node.controls.iter().copied());
             let level = before.filter_map(|p| {
                 let l = *levels.get(&p)?;
-                let above = compiled && (self.kind(p) == Kind::Single || apart);
+                let away = !self.fixed[p.index()] && self.placement.device(p) != device;
+                let above = compiled && (self.kind(p) == Kind::Single || apart || away);
                 Some(l + usize::from(above))
             });
             let level = level.max().unwrap_or(0);
             levels.insert(id, level);
-            let (segment, singles) = by_level.entry(level).or_default();
-            if compiled { segment.push(id) } else { singles.push(id) }
+            let (segments, singles) = by_level.entry(level).or_default();
+            if compiled { segments.entry(device).or_default().push(id) } else { singles.push(id) }
         }
         let mut pieces = Vec::new();
-        for (segment, singles) in by_level.into_values() {
-            if !segment.is_empty() {
-                pieces.push(Piece::Segment(self.cut(segment)));
-            }
+        for (segments, singles) in by_level.into_values() {
+            pieces.extend(segments.into_iter().map(|(device, nodes)| Piece::Segment(self.cut(nodes), device)));
             pieces.extend(singles.into_iter().map(Piece::Single));
         }
-        pieces
+        transfer::insert(pieces, self.graph, &|v| self.home(v))
+    }
+
+    /// The device on which a value is made; none of what has no place, or is no tensor.
+    fn home(&self, v: Port) -> Option<DeviceName> {
+        let tensor = || !matches!(self.graph.value_type(v, self.limits), Ok(Some(DataType::Resource | DataType::Variant)));
+        match self.kind(v.node) {
+            Kind::Constant | Kind::Variable => None,
+            Kind::Input | Kind::Single => tensor().then_some(DeviceName::Cpu),
+            Kind::Compiled => Some(self.placement.device(v.node)),
+        }
     }
 
     /// What a segment takes and gives.

@@ -168,6 +168,8 @@ impl Scripter {
             steps.extend(match step {
                 Todo::Segment(s) => Some(self.segment(&mut writer, s)?),
                 Todo::Single(id) => self.single(&mut writer, *id, &read)?,
+                // Objects run on the CPU.
+                Todo::Send(_) | Todo::Recv(_) => None,
             });
         }
         let outputs = graph.outputs.iter().map(|o| self.source(&mut writer, o.value, false)).collect();

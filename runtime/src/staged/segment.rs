@@ -2,6 +2,7 @@
 
 use super::{Choices, Engine, Env, Run, Staged, failed, locked, partition};
 use crate::callable::Callable;
+use crate::device::DeviceName;
 use crate::error::{Error, Result, StatusCode};
 use crate::program::RunOptions;
 use crate::specialise::{Source, Spec};
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex};
 /// A part, and its code for each set of variables that handles from outside were seen to stand for.
 pub struct Segment {
     pub cut: Cut,
+    pub device: DeviceName,
     units: Mutex<Vec<Arc<Unit>>>,
     /// How the last run failed.
     failure: Mutex<Option<(StatusCode, String)>>,
@@ -32,8 +34,8 @@ pub struct Unit {
 }
 
 impl Segment {
-    pub fn new(cut: Cut) -> Segment {
-        Segment { cut, units: Mutex::default(), failure: Mutex::default() }
+    pub fn new(cut: Cut, device: DeviceName) -> Segment {
+        Segment { cut, device, units: Mutex::default(), failure: Mutex::default() }
     }
 
     /// Computes the part's values into the environment.
@@ -67,9 +69,13 @@ impl Segment {
     }
 
     /// Whether it is cut so.
-    pub fn is_of(&self, cut: &Cut) -> bool {
+    pub fn is_of(&self, cut: &Cut, device: DeviceName) -> bool {
         let own = &self.cut;
-        own.nodes == cut.nodes && own.given == cut.given && own.wanted == cut.wanted && own.targets == cut.targets
+        self.device == device
+            && own.nodes == cut.nodes
+            && own.given == cut.given
+            && own.wanted == cut.wanted
+            && own.targets == cut.targets
     }
 
     /// Notes how the part fails.
@@ -125,7 +131,7 @@ impl Segment {
         let of_strings = cut.wanted.iter().map(is_string).collect();
         let name = if of.scope.is_empty() { "main" } else { of.scope.trim_end_matches('/') };
         let spec = Spec::of(name, &part.graph, of.state.clone());
-        let callable = Callable::compiled(of.shared.clone(), Source { graph: part.graph, spec })?;
+        let callable = Callable::compiled(of.shared.clone(), Source { graph: part.graph, spec, device: self.device })?;
         let strings = part.strings.iter().map(|s| s.to_vec().into_boxed_slice()).collect();
         Ok(Unit { bound, given: cut.given, callable, strings, of_strings })
     }
@@ -133,11 +139,14 @@ impl Segment {
 
 /// Whether an error says that the compiler does not take a segment as it is cut.
 pub fn refused(e: &Error) -> bool {
-    e.is_unsupported()
+    e.is_unsupported() || matches!(e, Error::NoKernel { .. })
 }
 
 /// Changes the choices so that what the compiler refused is not asked for again; false if nothing is left to change.
 pub fn blame(why: &Error, graph: &RawGraph, cut: &Cut, choices: &mut Choices) -> bool {
+    if let Error::NoKernel { nodes, .. } = why {
+        return off_the_gpu(graph, &cut.nodes, nodes, choices);
+    }
     let Error::Graph { error, .. } = why else {
         // A whole segment failed: control flow goes first, then whatever has a host function.
         let control = |id: &NodeId| partition::calls(&graph.node(*id).op);
@@ -170,6 +179,22 @@ pub fn blame(why: &Error, graph: &RawGraph, cut: &Cut, choices: &mut Choices) ->
         }
     }
     changed || alone(graph, cut, choices)
+}
+
+/// Leaves nodes that GPUs have no kernel for to the CPU; false if all are there. One that is not found is in a function: what calls
+/// functions goes, or else all of `nodes`.
+pub fn off_the_gpu(graph: &RawGraph, nodes: &[NodeId], named: &[String], choices: &mut Choices) -> bool {
+    let before = choices.on_cpu.len();
+    let name = |id: &NodeId| graph.node(*id).name.as_str();
+    let found = nodes.iter().filter(|id| named.iter().any(|n| n == name(id)));
+    choices.on_cpu.extend(found.filter(|id| graph.node(**id).op != "Const" && variables::name(graph.node(**id)).is_none()));
+    if choices.on_cpu.len() - before < named.len() {
+        choices.on_cpu.extend(nodes.iter().filter(|id| partition::calls(&graph.node(**id).op)));
+    }
+    if choices.on_cpu.len() == before {
+        choices.on_cpu.extend(nodes);
+    }
+    choices.on_cpu.len() > before
 }
 
 /// Where a segment fails as a whole, those of its nodes that have a host function run one by one.
