@@ -37,7 +37,7 @@ def answer(name, inputs):
     """Writes io_K.npz for each input set: keys in/<name> and out/<name>."""
     folder = os.path.join(HERE, name)
     v1 = tf.compat.v1
-    with v1.Session(graph=tf.Graph()) as session:
+    with v1.Session(graph=tf.Graph(), config=v1.ConfigProto(allow_soft_placement=True)) as session:
         signature = v1.saved_model.load(session, ["serve"], os.path.join(folder, "saved_model")).signature_def["serving_default"]
         outputs = {key: t.name for key, t in signature.outputs.items()}
         for k, x in enumerate(inputs):
@@ -193,13 +193,43 @@ def words(name):
     answer(name, [{"text": np.array([t.encode() for t in list])} for list in (texts[:1], texts)])
 
 
+def split(name):
+    """Two halves on two devices: a layer on a GPU, what follows on the CPU; and a loop that says nothing of devices."""
+    rng = generator(name)
+    folder = os.path.join(HERE, name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+    class Split(tf.Module):
+        def __init__(self):
+            self.first = tf.Variable(rng.normal(size=(16, 32)).astype("f"))
+            self.second = tf.Variable(rng.normal(size=(32, 8)).astype("f"))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 16], tf.float32, "x")])
+        def serve(self, x):
+            with tf.device("/device:GPU:0"):
+                h = tf.nn.relu(x @ self.first)
+            with tf.device("/job:localhost/replica:0/task:0/device:CPU:0"):
+                y = tf.nn.softmax(h @ self.second)
+                total = tf.reduce_sum(h, axis=1)
+            for k in tf.range(3):
+                total = tf.tanh(total) + tf.cast(k, tf.float32)
+            with tf.device("/GPU:0"):
+                z = tf.sqrt(y) * total[:, None] + h[:, :8]
+            return {"y": y, "z": z}
+
+    module = Split()
+    tf.saved_model.save(module, os.path.join(folder, "saved_model"), signatures={"serving_default": module.serve})
+    os.remove(os.path.join(folder, "saved_model", "fingerprint.pb"))
+    answer(name, [{"x": rng.normal(size=(n, 16)).astype("f")} for n in (1, 5)])
+
+
 def basic_pitch(name):
     x = [{"input_2": generator(name, k).normal(0, 0.1, (b, 43844, 1)).astype("f")} for k, b in enumerate((1, 2))]
     answer(name, x)
 
 
 if __name__ == "__main__":
-    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent", "quantised", "words"]:
+    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent", "quantised", "words", "split"]:
         keras.utils.clear_session()
         keras.utils.set_random_seed(zlib.crc32(n.encode()) % 2**31)
         globals()[n](n)

@@ -205,6 +205,8 @@ impl Places<'_> {
         }
         let groups = Groups::new(self.graph, self.roles, policy.soft, self.inner)?;
         let mut of: Vec<Option<(DeviceName, Reason)>> = vec![None; self.graph.len()];
+        let mut order = vec![0; self.graph.len()];
+        self.graph.topological_order().iter().enumerate().for_each(|(k, id)| order[id.index()] = k);
         for (id, node) in self.graph.nodes() {
             let group = groups.of(id);
             let role = &self.roles[id.index()];
@@ -219,6 +221,17 @@ impl Places<'_> {
             };
         }
         self.regions(&groups, policy, &mut of);
+        // What only waits does so where the last of what it waits for runs.
+        for &id in self.graph.topological_order() {
+            let node = self.graph.node(id);
+            if node.op == "NoOp" && self.roles[id.index()] == Role::Code && groups.of(id).spec.is_open() {
+                let placed = |c: &&NodeId| self.roles[c.index()] != Role::None;
+                let last = node.controls.iter().filter(placed).max_by_key(|c| order[c.index()]);
+                if let Some((device, _)) = last.and_then(|c| of[c.index()].clone()) {
+                    of[id.index()] = Some((device, Reason::NoPlace));
+                }
+            }
+        }
         Ok(Placement { of: of.into_iter().map(|p| p.unwrap_or((policy.session, Reason::Session))).collect() })
     }
 

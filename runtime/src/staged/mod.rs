@@ -100,8 +100,7 @@ impl Staged {
     pub fn new(shared: Arc<Shared>, graph: RawGraph, scope: &str, choices: Choices) -> Result<Staged> {
         unsupported(&shared, &graph)?;
         let limits = shared.model()?.limits();
-        let state = state(&shared, &graph)?;
-        let graph = partition::with_direct_handles(&graph, limits)?;
+        let (graph, state) = prepared(&shared, &graph)?;
         for (_, n) in graph.nodes() {
             if let Some(name) = variables::name(n) {
                 locked(&shared.variable_nodes).entry(name).or_insert_with(|| n.clone());
@@ -292,17 +291,18 @@ pub fn one_device(shared: &Shared, graph: &RawGraph) -> Result<Option<DeviceName
     if shared.policy.session == DeviceName::Cpu {
         return Ok(Some(DeviceName::Cpu));
     }
-    let model = shared.model()?;
-    let graph = partition::with_direct_handles(graph, model.limits())?;
-    let state = state(shared, &graph)?;
-    Ok(Partition::new(model, &graph, &Choices::default(), &state, &shared.policy, false)?.one_device())
+    let (graph, state) = prepared(shared, graph)?;
+    Ok(Partition::new(shared.model()?, &graph, &Choices::default(), &state, &shared.policy, false)?.one_device())
 }
 
-/// Names of the variables that are state to a graph.
-fn state(shared: &Shared, graph: &RawGraph) -> Result<BTreeSet<String>> {
-    let mut state = shared.model()?.assigned_variables(graph)?;
+/// A graph as it is cut, and the names of the variables that are state to it.
+fn prepared(shared: &Shared, graph: &RawGraph) -> Result<(RawGraph, BTreeSet<String>)> {
+    let model = shared.model()?;
+    let mut state = model.assigned_variables(graph)?;
     state.extend(shared.state_variables()?.iter().cloned());
-    Ok(state)
+    let graph = partition::with_direct_handles(graph, model.limits())?;
+    let several = shared.policy.session != DeviceName::Cpu;
+    Ok((if several { partition::with_free_forwards(&graph, model.limits())? } else { graph }, state))
 }
 
 fn todo(pieces: Vec<Piece>, known: &[Arc<Segment>]) -> Vec<Todo> {

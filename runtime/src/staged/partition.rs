@@ -193,6 +193,38 @@ pub fn with_direct_handles(graph: &RawGraph, limits: &Limits) -> graphc_frontend
     })
 }
 
+/// The graph with what ops wait for that only forward tensors left to those that read them, so that a value which is there need not
+/// wait on one device for what happens on another.
+///
+/// # Errors
+/// If the graph cannot be rebuilt.
+pub fn with_free_forwards(graph: &RawGraph, limits: &Limits) -> graphc_frontend::Result<RawGraph> {
+    // What forwards a variable reads it, at its time.
+    let free = |id: NodeId| {
+        let n = graph.node(id);
+        let tensor = |v: &Port| !matches!(graph.value_type(*v, limits), Ok(Some(DataType::Resource | DataType::Variant)));
+        let read = |v: &Port| variables::name(graph.node(v.node)).is_some();
+        forwards(&n.op) && n.inputs.iter().all(|v| tensor(v) && !read(v))
+    };
+    graph.edited(limits, |id, node| {
+        if free(id) {
+            node.controls.clear();
+            return;
+        }
+        let (mut left, mut seen) = (node.inputs.clone(), HashSet::new());
+        left.extend(node.controls.iter().map(|&node| Port { node, port: 0 }));
+        while let Some(v) = left.pop() {
+            if seen.insert(v.node) && free(v.node) {
+                let n = graph.node(v.node);
+                node.controls.extend(&n.controls);
+                left.extend(n.inputs.iter().copied().chain(n.controls.iter().map(|&node| Port { node, port: 0 })));
+            }
+        }
+        node.controls.sort_unstable();
+        node.controls.dedup();
+    })
+}
+
 /// A staged view of a graph.
 pub struct Partition<'g> {
     graph: &'g RawGraph,

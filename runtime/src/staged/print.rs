@@ -1,8 +1,8 @@
 //! Placements and partitions as text.
 
-use super::partition::{Kind, Partition, Piece, with_direct_handles};
+use super::partition::{Kind, Partition, Piece};
 use super::transfer::Transfer;
-use super::{Choices, Staged, locked, state};
+use super::{Choices, Staged, locked, prepared};
 use crate::error::Result;
 use crate::shared::Shared;
 use graphc_frontend::{NodeId, RawGraph, Value as Port};
@@ -22,8 +22,7 @@ pub enum View {
 /// # Errors
 /// If a node asks for a device where it cannot be.
 pub fn graph(shared: &Shared, graph: &RawGraph, view: View) -> Result<String> {
-    let graph = with_direct_handles(graph, shared.model()?.limits())?;
-    let state = state(shared, &graph)?;
+    let (graph, state) = prepared(shared, graph)?;
     let choices = Choices::default();
     let partition = Partition::new(shared.model()?, &graph, &choices, &state, &shared.policy, false)?;
     Ok(text(&graph, &partition, &choices, view))
