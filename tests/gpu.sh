@@ -38,5 +38,6 @@ cargo build --release --package graphc --features gpu --quiet
 for model in "$golden"/*/saved_model; do
     "$graphc" check "$model" "${model%saved_model}"io_*.npz --backend gpu
 done
+"$graphc" check $golden/words/saved_model $golden/words/io_*.npz --backend gpu --place-by device
 # The build of the CPU is what others measure and test.
 cargo build --release --package graphc --quiet
