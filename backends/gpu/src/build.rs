@@ -729,17 +729,77 @@ impl<'c> Build<'c> {
 
     /// Stores an element of the cell's lane type; of a narrow integer the low bits.
     pub fn store(&mut self, m: Memory<'c>, at: V<'c>, v: V<'c>) {
-        let mut value = self.value(v);
-        if matches!(m.cell, Cell::I8 | Cell::I16) {
-            let t = self.cell_ty(m.cell);
-            value = self.op("arith.trunci", &[value], &[t], &[]).first().copied().unwrap_or(value);
-        }
+        let value = self.cell_value(m.cell, v);
         if m.shared || matches!(self.flavour, Flavour::Spirv(_)) {
             let at = self.index(at);
             self.op("memref.store", &[value, m.value, at], &[], &[]);
         } else {
             let at = self.address(m, at);
             self.op("llvm.store", &[value, at], &[], &[]);
+        }
+    }
+
+    /// Elements `at` to `at + n`, as by [`Build::load`]; `n` is a power of two, of which `at` is a multiple.
+    pub fn load_side_by_side(&mut self, m: Memory<'c>, at: V<'c>, n: i64) -> Vec<V<'c>> {
+        if !self.has_vectors(m) {
+            return self.side_by_side(at, n).into_iter().map(|at| self.load(m, at)).collect();
+        }
+        let (t, ty, address) = (self.cell_ty(m.cell), m.cell.lane(), self.address(m, at));
+        let (vector, attrs) = self.vector(m.cell, n);
+        let v = self.op("llvm.load", &[address], &[vector], &attrs);
+        let narrow = matches!(m.cell, Cell::I8 | Cell::I16);
+        let element = |b: &mut Build<'c>, k| {
+            let k = b.i32(k);
+            let operands: Vec<_> = v.iter().copied().chain([b.value(k)]).collect();
+            let v = b.result("llvm.extractelement", &operands, t, ty, &[]);
+            if narrow { b.unary("arith.extui", v, Ty::I32) } else { v }
+        };
+        (0..n).map(|k| element(self, k)).collect()
+    }
+
+    /// Stores elements from `at` on, as by [`Build::store`]; their number is a power of two, of which `at` is a multiple.
+    pub fn store_side_by_side(&mut self, m: Memory<'c>, at: V<'c>, v: &[V<'c>]) {
+        let n = v.len() as i64;
+        if !self.has_vectors(m) {
+            return self.side_by_side(at, n).into_iter().zip(v).for_each(|(at, &v)| self.store(m, at, v));
+        }
+        let (address, (vector, attrs)) = (self.address(m, at), self.vector(m.cell, n));
+        let mut whole = self.op("llvm.mlir.poison", &[], &[vector], &[]);
+        for (k, &v) in (0..).zip(v) {
+            let v = self.cell_value(m.cell, v);
+            let k = self.i32(k);
+            let operands: Vec<_> = whole.iter().copied().chain([v, self.value(k)]).collect();
+            whole = self.op("llvm.insertelement", &operands, &[vector], &[]);
+        }
+        whole.push(address);
+        self.op("llvm.store", &whole, &[], &attrs);
+    }
+
+    /// Whether several elements of `m` are one access.
+    fn has_vectors(&self, m: Memory<'c>) -> bool {
+        !m.shared && matches!(self.flavour, Flavour::Ptx(_))
+    }
+
+    fn side_by_side(&mut self, at: V<'c>, n: i64) -> Vec<V<'c>> {
+        (0..n).map(|k| self.add(at, self.i32(k))).collect()
+    }
+
+    /// The type of `n` elements together, and what says that they lie at a multiple of their size.
+    fn vector(&self, cell: Cell, n: i64) -> (Type<'c>, [(&'static str, Attribute<'c>); 1]) {
+        let bytes = (n * cell.bytes() as i64).min(16);
+        let alignment = IntegerAttribute::new(IntegerType::new(self.cx, 64).into(), bytes).into();
+        (Type::vector(&[n as u64], self.cell_ty(cell)), [("alignment", alignment)])
+    }
+
+    /// A value in the form in which it lies in memory.
+    fn cell_value(&mut self, cell: Cell, v: V<'c>) -> Value<'c, 'c> {
+        let value = self.value(v);
+        match cell {
+            Cell::I8 | Cell::I16 => {
+                let t = self.cell_ty(cell);
+                self.op("arith.trunci", &[value], &[t], &[]).first().copied().unwrap_or(value)
+            }
+            _ => value,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Design {
     pub unit: Unit,
     /// Items or tasks. The kernel finds it as `count`.
     pub count: Dim,
+    /// Items that a thread takes at a time.
+    pub each: i64,
     ints: Vec<(String, Dim)>,
     reals: Vec<(&'static str, f64)>,
     buffers: Vec<(String, Buf, Dim)>,
@@ -50,6 +52,7 @@ impl Design {
             threads: ITEM_THREADS,
             unit: Unit::Item,
             count,
+            each: 1,
             ints: Vec::new(),
             reals: Vec::new(),
             buffers: Vec::new(),
@@ -90,7 +93,7 @@ impl Design {
     /// Workgroups of the launch.
     pub fn groups(&self) -> Dim {
         match self.unit {
-            Unit::Item => self.count.ceil_div(&Dim::from(self.threads)),
+            Unit::Item => self.count.ceil_div(&Dim::from(self.threads * self.each)),
             Unit::Task => self.count.clone(),
         }
     }
@@ -181,6 +184,17 @@ impl<'c> Buffer<'c> {
         let at = b.add(self.first, at);
         b.store(self.memory, at, v);
     }
+
+    /// The `n` elements from `at` on, an even place of the buffer's memory.
+    pub fn load_side_by_side(&self, b: &mut Build<'c>, at: V<'c>, n: i64) -> Vec<V<'c>> {
+        let at = b.add(self.first, at);
+        b.load_side_by_side(self.memory, at, n)
+    }
+
+    pub fn store_side_by_side(&self, b: &mut Build<'c>, at: V<'c>, v: &[V<'c>]) {
+        let at = b.add(self.first, at);
+        b.store_side_by_side(self.memory, at, v);
+    }
 }
 
 impl Spec {
@@ -228,6 +242,14 @@ impl Spec {
 
     pub fn has(&self, name: &str) -> bool {
         self.buffers.iter().any(|(n, ..)| n == name)
+    }
+
+    /// The first element of a buffer, if it is built in.
+    pub fn first(&self, name: &str) -> Option<i64> {
+        match self.buffers.iter().find(|(n, ..)| n == name) {
+            Some((.., Int::Known(v))) => Some(*v),
+            _ => None,
+        }
     }
 
     /// A buffer as elements `cell`.

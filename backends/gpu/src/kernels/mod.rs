@@ -9,6 +9,7 @@ mod matrix;
 mod reduce;
 mod rows;
 mod tape;
+mod wide;
 mod window;
 
 use crate::build::{Build, V};

@@ -1,6 +1,6 @@
 //! Fused loops: one item for each point of the axes that are not reduced, or a workgroup where there is much to reduce.
 
-use super::{apply, indices, list, walk, with_list};
+use super::{apply, indices, list, walk, wide, with_list};
 use crate::build::{Build, Memory, V};
 use crate::design::{Buffer, Design, Spec};
 use crate::lanes::{self, cell, extended};
@@ -18,23 +18,25 @@ const MANY: i64 = 256;
 pub const GROUP: i64 = 128;
 
 /// An access of the loop: where it lies in memory, and in lanes.
-struct Place {
-    mem: Mem,
+pub struct Place {
+    pub mem: Mem,
     ty: Ty,
     /// Whether it is walked as a row-major tensor of the loop's items.
-    dense: bool,
+    pub dense: bool,
 }
 
-struct Nest {
+pub struct Nest {
     body: Body,
-    inputs: Vec<Place>,
-    outputs: Vec<Place>,
+    pub inputs: Vec<Place>,
+    pub outputs: Vec<Place>,
     /// Axes of items, and reduced ones.
-    outer: usize,
+    pub outer: usize,
     inner: usize,
     /// The division of integer sums by the number of elements, where that is wanted.
     mean: Option<&'static str>,
     together: bool,
+    /// Whether threads take several elements at a time.
+    wide: bool,
 }
 
 pub fn design(l: &Loop, inputs: &[Buf], outputs: &[Buf]) -> Result<Design, String> {
@@ -69,14 +71,25 @@ pub fn reduction_design(l: &Loop, inputs: &[Buf], outputs: &[Buf], mean: bool) -
         }
         places.push(Place { mem: lane.mem, ty, dense });
     }
+    let accesses: Vec<_> = places.iter().zip(l.inputs.iter().chain(&l.outputs)).map(|(p, a)| (p.dense, &a.strides[..])).collect();
+    let wide = l.reduced == 0 && wide::fits(&l.extents, &accesses, &body.code);
+    if wide {
+        d.each = wide::WIDE;
+    }
     let outputs = places.split_off(l.inputs.len());
     // The whole tape tells kernels apart; sizes are in the spec.
     let kinds: Vec<_> = l.inputs.iter().chain(&l.outputs).map(|a| a.elem).collect();
-    d.name = format!("loop {:?} {:?} {kinds:?} {} {:?} {mean} {together} ", l.tape.entries(), l.tape.outputs, l.reduced, l.combine);
+    d.name = format!(
+        "loop {:?} {:?} {kinds:?} {} {:?} {mean} {together} {wide} ",
+        l.tape.entries(),
+        l.tape.outputs,
+        l.reduced,
+        l.combine
+    );
     d.name.extend(places.iter().chain(&outputs).map(|p| if p.dense { 'd' } else { 's' }));
     let unsigned = l.outputs.iter().any(|a| a.elem.is_unsigned_int());
     let mean = mean.then_some(if unsigned { "arith.divui" } else { "arith.divsi" });
-    let nest = Arc::new(Nest { body, inputs: places, outputs, outer, inner: l.reduced, mean, together });
+    let nest = Arc::new(Nest { body, inputs: places, outputs, outer, inner: l.reduced, mean, together, wide });
     d.write = Box::new(move |b, s| write(b, s, &nest));
     Ok(d)
 }
@@ -97,26 +110,42 @@ fn write<'c>(b: &mut Build<'c>, s: &Spec, n: &Nest) -> Result<(), String> {
     for (k, p) in all.enumerate() {
         buffers.push(s.buffer(b, &format!("b{k}"), cell(p.mem, p.ty))?);
     }
-    let extents = list(b, s, "extent", n.outer + n.inner);
-    let strides: Vec<Vec<V>> = (0..buffers.len()).map(|k| list(b, s, &format!("s{k}_"), n.outer + n.inner)).collect();
+    if n.wide {
+        return wide::write(b, s, n, &buffers);
+    }
     let count = s.int(b, "count");
     let mut result = Ok(());
-    let mut point = |b: &mut Build<'c>, i: V<'c>, group: Option<&Group<'c>>| {
-        let index = indices(b, i, &extents[..n.outer]);
-        let places = n.inputs.iter().chain(&n.outputs).zip(&strides);
-        let at: Vec<V> = places.map(|(p, s)| if p.dense { i } else { walk(b, &index, s) }).collect();
-        let point = Point { n, buffers: &buffers, at: &at, index: &index, extents: &extents, strides: &strides };
-        result = if n.inner == 0 { store_all(b, &point) } else { reduction(b, s, &point, group) };
-    };
     if n.together {
         let thread = b.thread();
         let memory = n.body.combines.iter().map(|c| cell_of(c.ty(c.results[0]))).map(|cell| b.shared(cell, GROUP)).collect();
         let group = Group { thread, memory };
-        b.tasks(count, |b, i| point(b, i, Some(&group)));
+        b.tasks(count, |b, i| result = point(b, s, n, &buffers, i, Some(&group)));
     } else {
-        b.items(count, |b, i| point(b, i, None));
+        b.items(count, |b, i| result = one(b, s, n, &buffers, i));
     }
     result
+}
+
+/// Point `i` of the axes that are not reduced, for a thread alone.
+pub fn one<'c>(b: &mut Build<'c>, s: &Spec, n: &Nest, buffers: &[Buffer<'c>], i: V<'c>) -> Result<(), String> {
+    point(b, s, n, buffers, i, None)
+}
+
+fn point<'c>(
+    b: &mut Build<'c>,
+    s: &Spec,
+    n: &Nest,
+    buffers: &[Buffer<'c>],
+    i: V<'c>,
+    group: Option<&Group<'c>>,
+) -> Result<(), String> {
+    let extents = list(b, s, "extent", n.outer + n.inner);
+    let strides: Vec<Vec<V>> = (0..buffers.len()).map(|k| list(b, s, &format!("s{k}_"), n.outer + n.inner)).collect();
+    let index = indices(b, i, &extents[..n.outer]);
+    let places = n.inputs.iter().chain(&n.outputs).zip(&strides);
+    let at: Vec<V> = places.map(|(p, s)| if p.dense { i } else { walk(b, &index, s) }).collect();
+    let point = Point { n, buffers, at: &at, index: &index, extents: &extents, strides: &strides };
+    if n.inner == 0 { store_all(b, &point) } else { reduction(b, s, &point, group) }
 }
 
 /// The threads that reduce together, with a word of memory each for every output.
@@ -154,12 +183,22 @@ fn store_all<'c>(b: &mut Build<'c>, p: &Point<'_, 'c>) -> Result<(), String> {
 
 /// The values of one iteration whose elements lie at `at`.
 fn iteration<'c>(b: &mut Build<'c>, n: &Nest, buffers: &[Buffer<'c>], at: &[V<'c>], index: &[V<'c>]) -> Result<Vec<V<'c>>, String> {
+    let load = &mut |b: &mut Build<'c>, k: usize| {
+        let v = buffers[k].load(b, at[k]);
+        extended(b, v, n.inputs[k].mem)
+    };
+    value_of(b, n, load, index)
+}
+
+/// The values of the iteration at `index`, of which `load` gives the elements.
+pub fn value_of<'c>(
+    b: &mut Build<'c>,
+    n: &Nest,
+    load: &mut dyn FnMut(&mut Build<'c>, usize) -> V<'c>,
+    index: &[V<'c>],
+) -> Result<Vec<V<'c>>, String> {
     lanes::run(b, &n.body.code, &mut |b, op, ty| match *op {
-        Op::Load(k) => {
-            let k = k as usize;
-            let v = buffers[k].load(b, at[k]);
-            extended(b, v, n.inputs[k].mem)
-        }
+        Op::Load(k) => load(b, k as usize),
         Op::Index(a) => {
             let i = index.get(a as usize).copied().unwrap_or_else(|| b.i32(0));
             if ty == Ty::I64 { b.wide(i) } else { i }

@@ -1,8 +1,9 @@
-//! The CUDA driver on a stand-in for NVIDIA's library, which checks how it is used and computes nothing: see `standin.rs`.
+//! Code for NVIDIA's GPUs as text, and the CUDA driver on a stand-in for NVIDIA's library, which checks how it is used and computes nothing: see `standin.rs`.
 //!
 //! A process opens the driver once, so each case runs in a process of its own, in which the stand-in is the driver.
 
 mod inside;
+mod ptx;
 #[path = "../device/run.rs"]
 mod run;
 

@@ -1,0 +1,50 @@
+//! What the PTX of kernels looks like.
+
+use graphc_gpu::{Chip, Flavour};
+
+/// The PTX of the only kernel of a function.
+fn ptx(body: &str) -> String {
+    let m = graphc_ir::text::parse(&format!("module @test {{ {body} }}")).unwrap_or_else(|e| panic!("{e}"));
+    let program = graphc_gpu::compile(graphc_gpu::plan(&m, "f").unwrap(), Flavour::Ptx(Chip::COMMON), 1, None).unwrap();
+    let [kernel] = &program.kernels[..] else { panic!("{} kernels", program.kernels.len()) };
+    String::from_utf8(kernel.bytes.clone()).unwrap()
+}
+
+fn count(text: &str, what: &str) -> usize {
+    text.lines().filter(|l| l.trim_start().starts_with(what)).count()
+}
+
+/// A bias along rows, and a tensor of the same shape: three accesses of 128 bits, and of each only its address is computed.
+#[test]
+fn fused_loops_move_128_bits() {
+    let text = ptx("func @f(%x: f32[?n, 256], %b: f32[256]) -> (%y: f32[?n, 256]) {
+        %y = add %x, %b
+        return %y
+    }");
+    // The first loop takes four elements at a time.
+    let inner = text.split("$L__BB0_").find(|part| part.contains(".v4")).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!((count(inner, "ld.global.v4"), count(inner, "st.global.v4")), (2, 1), "{text}");
+    assert_eq!((count(inner, "ld.global.b"), count(inner, "st.global.b")), (0, 0), "{text}");
+    let integers = ["add.s", "mul", "shl", "shr", "and.b", "or.b", "sub", "rem", "div", "mad", "cvt"];
+    let total: usize = integers.iter().map(|op| count(inner, op)).sum();
+    // Two counters, the place in the row, and an offset and an address where they are not those of another access.
+    assert!(total <= 8, "{total} integer operations: {text}");
+}
+
+#[test]
+fn loops_over_one_row_are_even_where_their_memory_is() {
+    let text = ptx("func @f(%x: f32[?n]) -> (%y: f32[?n]) {
+        %y = neg %x
+        return %y
+    }");
+    assert_eq!((count(&text, "ld.global.v4"), count(&text, "st.global.v4")), (1, 1), "{text}");
+    // What is left over.
+    assert_eq!((count(&text, "ld.global.b32"), count(&text, "st.global.b32")), (1, 1), "{text}");
+    let text = ptx("func @f(%x: f32[7000]) -> (%y: f32[6997]) {
+        %s = slice %x {start = [3], size = [6997]}
+        %y = neg %s
+        return %y
+    }");
+    // From its fourth element on, memory is not even for four.
+    assert_eq!((count(&text, "ld.global.v4"), count(&text, "st.global.v4")), (0, 1), "{text}");
+}
