@@ -4,6 +4,7 @@ use crate::Error;
 use graphc_gpu::target::{Chip, Features};
 use graphc_gpu::{Flavour, Listing};
 use graphc_ir::Module;
+use graphc_passes::precision::Precision;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -32,7 +33,7 @@ pub fn plan_text(module: &Module, func: &str) -> Result<String, Error> {
 ///
 /// # Errors
 /// If something has no kernel.
-pub fn stages_text(module: &Module, func: &str, wanted: &dyn Fn(&str) -> bool) -> Result<String, Error> {
+pub fn stages_text(module: &Module, func: &str, precision: Precision, wanted: &dyn Fn(&str) -> bool) -> Result<String, Error> {
     let plan = graphc_gpu::plan(module, func).map_err(failed)?;
     let mut out = String::new();
     let mut show = |l: &Listing, stage: &str, text: &str| {
@@ -43,12 +44,12 @@ pub fn stages_text(module: &Module, func: &str, wanted: &dyn Fn(&str) -> bool) -
         }
     };
     if ["gpu-kernel", "gpu-canonical", "gpu-spirv"].into_iter().any(wanted) {
-        for l in graphc_gpu::list(&plan, SPIRV).map_err(failed)? {
+        for l in graphc_gpu::list(&plan, SPIRV, precision.into()).map_err(failed)? {
             l.stages.iter().for_each(|(stage, text)| show(&l, stage, text));
         }
     }
     if ["gpu-nvvm", "gpu-ptx"].into_iter().any(wanted) {
-        for l in graphc_gpu::list(&plan, PTX).map_err(failed)? {
+        for l in graphc_gpu::list(&plan, PTX, precision.into()).map_err(failed)? {
             l.stages.iter().filter(|(stage, _)| stage == "nvvm").for_each(|(stage, text)| show(&l, stage, text));
             show(&l, "ptx", &String::from_utf8_lossy(&l.code.bytes));
         }
@@ -61,13 +62,13 @@ pub fn stages_text(module: &Module, func: &str, wanted: &dyn Fn(&str) -> bool) -
 ///
 /// # Errors
 /// If something has no kernel, or a file cannot be written.
-pub fn write_kernels(module: &Module, func: &str, folder: &Path) -> Result<usize, Error> {
+pub fn write_kernels(module: &Module, func: &str, precision: Precision, folder: &Path) -> Result<usize, Error> {
     let plan = graphc_gpu::plan(module, func).map_err(failed)?;
     let file = |path: &Path, e: std::io::Error| Error::Device(format!("{}: {e}", path.display()));
     std::fs::create_dir_all(folder).map_err(|e| file(folder, e))?;
     let mut count = 0;
     for (flavour, extension) in [(SPIRV, "spv"), (PTX, "ptx")] {
-        for (k, l) in graphc_gpu::list(&plan, flavour).map_err(failed)?.into_iter().enumerate() {
+        for (k, l) in graphc_gpu::list(&plan, flavour, precision.into()).map_err(failed)?.into_iter().enumerate() {
             let path = folder.join(format!("{k:03}_{}.{extension}", l.code.entry));
             std::fs::write(&path, &l.code.bytes).map_err(|e| file(&path, e))?;
             count += 1;

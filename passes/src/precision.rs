@@ -14,8 +14,11 @@ pub enum Precision {
     #[default]
     F32,
     /// Factors of products and convolutions with constant weights are rounded to bf16 (8 significant bits), and so is what goes from
-    /// one of them to the next. Sums, and everything else, are f32. Needs a processor that multiplies bf16.
+    /// one of them to the next. Sums, and everything else, are f32. Needs a processor that multiplies bf16. On GPUs all factors of products
+    /// and convolutions are rounded, and nothing else.
     Bf16,
+    /// Factors of products and convolutions are rounded to tf32 (11 significant bits) on GPUs; sums, and everything else, are f32.
+    Tf32,
     /// As the model says, but products and convolutions whose factors it fake-quantises to 8 bits multiply integers. Needs a processor
     /// that does so fast.
     Int8,

@@ -7,6 +7,7 @@ use crate::tuning::Tuning;
 use graphc_cpu::{Code, Compiled, CpuTarget, EmitOptions, PackedWeights};
 use graphc_ir::Module;
 use graphc_passes::plan::Plan;
+use graphc_passes::precision::Precision;
 use graphc_passes::target::Target;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub enum Processor {
     #[cfg(feature = "gpu")]
     Gpu {
         device: graphc_gpu::Device,
+        /// In what f32 products are multiplied.
+        factors: graphc_gpu::Factors,
         kernels: Option<graphc_gpu::KernelCache>,
     },
 }
@@ -29,11 +32,12 @@ pub struct Processors {
     cpu: Arc<Processor>,
     gpus: Mutex<BTreeMap<usize, Arc<Processor>>>,
     cache: Option<PathBuf>,
+    precision: Precision,
 }
 
 impl Default for Processors {
     fn default() -> Processors {
-        Processors { cpu: Arc::new(Processor::Cpu), gpus: Mutex::default(), cache: None }
+        Processors { cpu: Arc::new(Processor::Cpu), gpus: Mutex::default(), cache: None, precision: Precision::F32 }
     }
 }
 
@@ -47,7 +51,8 @@ impl Processors {
             DeviceName::Cpu if options.tune => Processor::Tuned(Tuning::open(options.cache.as_deref())),
             _ => Processor::Cpu,
         };
-        let all = Processors { cpu: Arc::new(cpu), cache: options.cache.clone(), ..Processors::default() };
+        let (cache, precision) = (options.cache.clone(), options.precision);
+        let all = Processors { cpu: Arc::new(cpu), cache, precision, ..Processors::default() };
         all.of(options.device)?;
         Ok(all)
     }
@@ -62,7 +67,7 @@ impl Processors {
         if let Some(p) = gpus.get(&index) {
             return Ok(p.clone());
         }
-        let opened = Arc::new(Processor::gpu(index, self.cache.as_deref())?);
+        let opened = Arc::new(Processor::gpu(index, self.cache.as_deref(), self.precision)?);
         gpus.insert(index, opened.clone());
         Ok(opened)
     }
@@ -100,19 +105,19 @@ impl Processor {
     ///
     /// # Errors
     /// If there is none of that number, or this build is for the CPU alone.
-    fn gpu(index: usize, cache: Option<&Path>) -> Result<Processor> {
+    fn gpu(index: usize, cache: Option<&Path>, precision: Precision) -> Result<Processor> {
         #[cfg(feature = "gpu")]
         match graphc_gpu::Device::open(index) {
             Ok(device) => {
                 let origin = cache.and_then(|_| crate::cache::this_build());
                 let kernels = cache.zip(origin).map(|(f, o)| graphc_gpu::KernelCache::new(f, o));
-                Ok(Processor::Gpu { device, kernels })
+                Ok(Processor::Gpu { device, factors: precision.into(), kernels })
             }
             Err(e) => Err(Error::Device(e.to_string())),
         }
         #[cfg(not(feature = "gpu"))]
         {
-            let _ = cache;
+            let _ = (cache, precision);
             let name = DeviceName::Gpu(index);
             Err(Error::Device(format!(
                 "no device {name}: this build of graphc is for the CPU alone; build it with the feature `gpu`"
@@ -155,9 +160,9 @@ impl Processor {
         match self {
             Processor::Cpu | Processor::Tuned(_) => on_cpu(plan, threads),
             #[cfg(feature = "gpu")]
-            Processor::Gpu { device, kernels } => {
+            Processor::Gpu { device, factors, kernels } => {
                 use graphc_cpu::CompileError;
-                let compiled = graphc_gpu::compile(plan, device.flavour(), threads, kernels.as_ref());
+                let compiled = graphc_gpu::compile(plan, device.flavour(), *factors, threads, kernels.as_ref());
                 let program = compiled.map_err(|e| match &e {
                     CompileError::Unsupported(all) => {
                         let nodes = all.iter().map(|u| u.node.clone()).collect();

@@ -79,8 +79,10 @@ impl Session {
     /// # Errors
     /// If its files cannot be read or are not valid, there is no such device, or the processor lacks what the precision asks for.
     pub fn open(path: &Path, options: SessionOptions) -> Result<Session> {
+        let on_cpu = options.device == DeviceName::Cpu;
         let lacking = match options.precision {
-            Precision::Bf16 if !CpuTarget.has_bf16_dots() => Some("bf16 (avx512_bf16)"),
+            Precision::Tf32 if on_cpu => Some("tf32 (GPUs do: --device GPU:0)"),
+            Precision::Bf16 if on_cpu && !CpuTarget.has_bf16_dots() => Some("bf16 (avx512_bf16)"),
             Precision::Int8 if !CpuTarget.has_int8_dots() => Some("8-bit integers (avx512_vnni or avx_vnni)"),
             _ => None,
         };

@@ -170,12 +170,15 @@ fn plan_text(_: &Args, module: &Module, f: &Func) -> Result<String, graphc::Erro
 /// Prints and writes what is wanted of the kernels.
 #[cfg(feature = "gpu")]
 fn gpu_kernels(args: &Args, module: &Module, out: &mut String) -> Result<(), Failure> {
+    let precision = args.model.as_ref().map_or(graphc::Precision::F32, |m| m.precision.into());
     for f in &module.funcs {
         if args.print_after.iter().any(|p| GPU_STAGES.contains(&p.as_str())) {
-            out.push_str(&graphc::gpu::stages_text(module, &f.name, &|stage| args.print_after.iter().any(|p| p == stage))?);
+            out.push_str(&graphc::gpu::stages_text(module, &f.name, precision, &|stage| {
+                args.print_after.iter().any(|p| p == stage)
+            })?);
         }
         if let Some(folder) = &args.kernels {
-            let count = graphc::gpu::write_kernels(module, &f.name, folder)?;
+            let count = graphc::gpu::write_kernels(module, &f.name, precision, folder)?;
             out.push_str(&format!("; {count} kernels in {}\n", folder.display()));
         }
     }

@@ -4,7 +4,7 @@
 //! which the kernel is written. Equal specs are one kernel, in one program and in the cache.
 
 use crate::build::{Build, Memory, V};
-use crate::target::Cell;
+use crate::target::{Cell, Factors};
 use graphc_ir::Dim;
 use graphc_passes::plan::{Arg, Buf, Place, Plan};
 use std::fmt::Write;
@@ -270,12 +270,14 @@ impl Spec {
 /// Arguments of a library kernel by name.
 pub struct Args<'a> {
     pub symbol: &'static str,
+    /// In what f32 products are multiplied.
+    pub factors: Factors,
     args: &'a [(&'static str, Arg)],
 }
 
 impl<'a> Args<'a> {
-    pub fn new(symbol: &'static str, args: &'a [(&'static str, Arg)]) -> Args<'a> {
-        Args { symbol, args }
+    pub fn new(symbol: &'static str, args: &'a [(&'static str, Arg)], factors: Factors) -> Args<'a> {
+        Args { symbol, factors, args }
     }
 
     /// The argument of that name.

@@ -25,7 +25,7 @@ pub use device::{Device, DeviceInfo, devices};
 pub use error::GpuError;
 pub use program::{Listing, Program, compile, list};
 pub use run::Run;
-pub use target::{Chip, Flavour, GpuTarget};
+pub use target::{Chip, Factors, Flavour, GpuTarget};
 
 use graphc_cpu::CompileError;
 use graphc_ir::Module;

@@ -5,7 +5,7 @@ use crate::cache::KernelCache;
 use crate::design::{Design, Spec};
 use crate::kernels;
 use crate::mlir::{Code, Compiler, Watch};
-use crate::target::Flavour;
+use crate::target::{Factors, Flavour};
 use graphc_cpu::{CompileError, Unsupported};
 use graphc_ir::Dim;
 use graphc_passes::plan::{Buf, Plan, Step, StepKind};
@@ -56,12 +56,19 @@ type Kernels = HashMap<(Flavour, String), Arc<Code>>;
 /// Kernels of this process by what they are made from.
 static MADE: LazyLock<Mutex<Kernels>> = LazyLock::new(Mutex::default);
 
-/// Makes the kernels of a placed plan, on `threads` threads; those that `cache` holds are taken from there.
+/// Makes the kernels of a placed plan, in which f32 products multiply `factors`, on `threads` threads; those that `cache` holds are taken from
+/// there.
 ///
 /// # Errors
 /// `Unsupported` lists every step that has no kernel.
-pub fn compile(plan: Plan, flavour: Flavour, threads: usize, cache: Option<&KernelCache>) -> Result<Program, CompileError> {
-    let (orders, launches) = orders(&plan)?;
+pub fn compile(
+    plan: Plan,
+    flavour: Flavour,
+    factors: Factors,
+    threads: usize,
+    cache: Option<&KernelCache>,
+) -> Result<Program, CompileError> {
+    let (orders, launches) = orders(&plan, factors.within(flavour))?;
     let results: Vec<Mutex<Option<Made>>> = orders.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -94,11 +101,11 @@ pub fn compile(plan: Plan, flavour: Flavour, threads: usize, cache: Option<&Kern
 }
 
 /// The kernels of a plan, each once, and the launches.
-fn orders(plan: &Plan) -> Result<(Vec<Order>, Vec<Option<Launch>>), CompileError> {
+fn orders(plan: &Plan, factors: Factors) -> Result<(Vec<Order>, Vec<Option<Launch>>), CompileError> {
     let (mut orders, mut launches, mut unsupported) = (Vec::<Order>::new(), Vec::new(), Vec::new());
     let mut known: HashMap<String, usize> = HashMap::new();
     for (i, step) in plan.steps.iter().enumerate() {
-        let design = match kernels::design(plan, &step.kind) {
+        let design = match kernels::design(plan, &step.kind, factors) {
             Ok(Some(d)) => d,
             Ok(None) => {
                 launches.push(None);
@@ -180,9 +187,9 @@ pub struct Listing {
 ///
 /// # Errors
 /// As [`compile`].
-pub fn list(plan: &Plan, flavour: Flavour) -> Result<Vec<Listing>, CompileError> {
+pub fn list(plan: &Plan, flavour: Flavour, factors: Factors) -> Result<Vec<Listing>, CompileError> {
     let compiler = Compiler::default();
-    let (orders, _) = orders(plan)?;
+    let (orders, _) = orders(plan, factors.within(flavour))?;
     let mut listings = Vec::new();
     for order in orders {
         let step = &plan.steps[order.step];

@@ -2,6 +2,7 @@
 
 use graphc_cpu::tape::code::Ty;
 use graphc_ir::Op;
+use graphc_passes::precision::Precision;
 use graphc_passes::target::Target;
 
 /// The language of a kernel.
@@ -36,6 +37,44 @@ impl Chip {
     /// The version of PTX, ten times.
     pub fn ptx(self) -> u32 {
         Chip::ALL.iter().find(|(chip, _)| *chip == self.0).map_or(80, |&(_, ptx)| ptx)
+    }
+}
+
+/// In what numbers the factors of f32 products and convolutions are multiplied; sums are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Factors {
+    #[default]
+    F32,
+    /// 11 significant bits: on tensor cores.
+    Tf32,
+    /// 8 significant bits: on tensor cores, at twice the rate.
+    Bf16,
+}
+
+impl From<Precision> for Factors {
+    fn from(p: Precision) -> Factors {
+        match p {
+            Precision::Tf32 => Factors::Tf32,
+            Precision::Bf16 => Factors::Bf16,
+            Precision::F32 | Precision::Int8 | Precision::Strassen => Factors::F32,
+        }
+    }
+}
+
+impl Factors {
+    /// Those that kernels in `flavour` multiply: tensor cores for these are there from compute capability 8.0 on. Through Vulkan
+    /// numbers are rounded all the same, and multiplied one by one.
+    #[must_use]
+    pub fn within(self, flavour: Flavour) -> Factors {
+        match flavour {
+            Flavour::Ptx(chip) if chip.number() < 80 => Factors::F32,
+            _ => self,
+        }
+    }
+
+    /// Numbers in 32 bits.
+    pub fn per_word(self) -> i64 {
+        if self == Factors::Bf16 { 2 } else { 1 }
     }
 }
 

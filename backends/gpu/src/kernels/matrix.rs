@@ -1,10 +1,10 @@
 //! Products of matrices and convolutions as products: tiles through the memory of workgroups, each thread with a small tile of its own.
 
 use super::epilogue::{Epilogue, Operands};
-use super::{indices, walk};
+use super::{indices, tensor, walk};
 use crate::build::{Build, V};
 use crate::design::{Args, Buffer, Design, Spec};
-use crate::target::{Cell, Flavour};
+use crate::target::{Cell, Factors, Flavour};
 use graphc_ir::Dim;
 
 /// Rows of a workgroup's tile.
@@ -18,13 +18,13 @@ const THREADS: i64 = SIDE * SIDE;
 const FEW: i64 = 4;
 
 /// Where an element of a factor lies, and whether it is there; what is not there is zero.
-struct At<'c> {
-    at: V<'c>,
-    there: V<'c>,
+pub struct At<'c> {
+    pub at: V<'c>,
+    pub there: V<'c>,
 }
 
 /// A product `[z][m][k] x [z][k][n]` as the kernel sees it.
-trait Product {
+pub trait Product {
     /// What is the same for all of a row of the first factor.
     fn row<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>) -> Vec<V<'c>>;
     /// The element of that row at depth `k`.
@@ -38,37 +38,46 @@ trait Product {
 }
 
 /// What all products have.
-struct Common {
-    cell: Cell,
+pub struct Common {
+    pub cell: Cell,
+    /// In what they are multiplied.
+    pub factors: Factors,
     /// Names of the factors and of the result.
     names: [&'static str; 3],
     /// Columns of a workgroup's tile.
-    columns: i64,
+    pub columns: i64,
     epilogue: Epilogue,
     alpha: f64,
 }
 
 fn design(name: &str, c: Common, p: impl Product + Send + Sync + 'static, [z, m, n, k]: [Dim; 4]) -> Design {
-    let name = format!("{name} {:?} {} {} {:x}", c.cell, c.columns, c.epilogue.name, c.alpha.to_bits());
+    let name = format!("{name} {:?} {:?} {} {} {:x}", c.cell, c.factors, c.columns, c.epilogue.name, c.alpha.to_bits());
     let sizes = [("z", z.clone()), ("m", m.clone()), ("n", n.clone()), ("k", k)];
     if m.as_const().is_some_and(|m| m <= FEW) {
         let count = &(&z * &m) * &n;
         return Design::items(format!("{name} few"), count, move |b, s| few(b, s, &c, &p)).ints(sizes);
     }
-    let (down, across) = (m.ceil_div(&Dim::from(ROWS)), n.ceil_div(&Dim::from(c.columns)));
+    // On tensor cores tiles are taller where there are rows for them.
+    let rows = if c.factors != Factors::F32 && m.as_const().is_none_or(|m| m > ROWS) { 2 * ROWS } else { ROWS };
+    let (down, across) = (m.ceil_div(&Dim::from(rows)), n.ceil_div(&Dim::from(c.columns)));
     let count = &(&z * &down) * &across;
-    let d = Design::tasks(name, THREADS, count, move |b, s| tiled(b, s, &c, &p));
+    let d = match c.factors {
+        Factors::F32 => Design::tasks(name, THREADS, count, move |b, s| tiled(b, s, &c, &p)),
+        f => {
+            Design::tasks(format!("{name} {rows} "), tensor::threads(rows), count, move |b, s| tensor::tiled(b, s, &c, &p, rows, f))
+        }
+    };
     d.ints(sizes).ints([("down", down), ("across", across)])
 }
 
-struct Buffers<'c> {
-    left: Buffer<'c>,
-    right: Buffer<'c>,
+pub struct Buffers<'c> {
+    pub left: Buffer<'c>,
+    pub right: Buffer<'c>,
     out: Buffer<'c>,
     operands: Operands<'c>,
 }
 
-fn buffers<'c>(b: &mut Build<'c>, s: &Spec, c: &Common) -> Result<Buffers<'c>, String> {
+pub fn buffers<'c>(b: &mut Build<'c>, s: &Spec, c: &Common) -> Result<Buffers<'c>, String> {
     let [left, right, out] = c.names;
     Ok(Buffers {
         left: s.buffer(b, left, c.cell)?,
@@ -79,14 +88,14 @@ fn buffers<'c>(b: &mut Build<'c>, s: &Spec, c: &Common) -> Result<Buffers<'c>, S
 }
 
 /// The element of a factor, or zero.
-fn fetch<'c>(b: &mut Build<'c>, m: &Buffer<'c>, at: &At<'c>, cell: Cell) -> V<'c> {
+pub fn fetch<'c>(b: &mut Build<'c>, m: &Buffer<'c>, at: &At<'c>, cell: Cell) -> V<'c> {
     let (first, zero) = (b.i32(0), b.constant(0, cell.lane()));
     let from = b.select(at.there, at.at, first);
     let v = m.load(b, from);
     b.select(at.there, v, zero)
 }
 
-fn finish<'c>(
+pub fn finish<'c>(
     b: &mut Build<'c>,
     s: &Spec,
     c: &Common,
@@ -294,7 +303,14 @@ impl Product for Gemm {
 
 pub fn gemm(a: &Args) -> Result<Design, String> {
     let [m, n, k] = ["m", "n", "k"].map(|name| a.dim(name));
-    let c = Common { cell: Cell::F32, names: ["x", "w", "y"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha: 1.0 };
+    let c = Common {
+        cell: Cell::F32,
+        factors: a.factors,
+        names: ["x", "w", "y"],
+        columns: columns(&n),
+        epilogue: Epilogue::of(a)?,
+        alpha: 1.0,
+    };
     let d = design("gemm", c, Gemm, [a.dim_or("batch", &Dim::ONE), m, n.clone(), k.clone()]);
     let d = d.ints([("lda", a.dim_or("lda", &k)), ("ldc", a.dim_or("ldc", &n)), ("ldr", a.dim_or("ldr", &n)), ("nr", a.dim("nr"))]);
     let d =
@@ -361,7 +377,14 @@ pub fn conv2d(a: &Args) -> Result<Design, String> {
     let m = &(&a.dim("batch") * &a.dim("out_h")) * &a.dim("out_w");
     let w_batch = &(&n.ceil_div(&nr) * &k) * &nr;
     let single = k_h.is_one() && k_w.is_one();
-    let c = Common { cell: Cell::F32, names: ["x", "w", "y"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha: 1.0 };
+    let c = Common {
+        cell: Cell::F32,
+        factors: a.factors,
+        names: ["x", "w", "y"],
+        columns: columns(&n),
+        epilogue: Epilogue::of(a)?,
+        alpha: 1.0,
+    };
     let d = design(&format!("conv2d {single}"), c, Conv { single }, [groups, m, n, k]);
     let d = ["in_h", "in_w", "out_h", "out_w", "k_w", "stride_h", "stride_w", "pad_top", "pad_left", "nr"]
         .into_iter()
@@ -420,7 +443,8 @@ pub fn matmul(a: &Args) -> Result<Design, String> {
     let [m, n, k] = ["m", "n", "k"].map(|name| a.dim(name));
     let batches = BATCHES.map(|name| a.dim_or(name, &Dim::ONE));
     let alpha = if a.real("alpha") == 0.0 { 1.0 } else { a.real("alpha") };
-    let c = Common { cell, names: ["a", "b", "c"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha };
+    let factors = if cell == Cell::F32 { a.factors } else { Factors::F32 };
+    let c = Common { cell, factors, names: ["a", "b", "c"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha };
     let d = design("matmul", c, Matmul, [batches.iter().product(), m, n, k]);
     let d = BATCHES.iter().zip(batches).fold(d, |d, (&name, size)| d.int(name, size));
     let d =

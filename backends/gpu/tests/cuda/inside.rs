@@ -2,7 +2,7 @@
 
 use crate::run::run_on_device;
 use cudarc::driver::sys::{self, CUresult};
-use graphc_gpu::{Device, cuda};
+use graphc_gpu::{Device, Factors, cuda};
 use graphc_ir::{Module, Tensor};
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
@@ -50,7 +50,7 @@ fn run(func: &str) -> Result<(), String> {
     let m: Module = graphc_ir::text::parse(MODEL).unwrap();
     let device = Device::open(0).map_err(|e| e.to_string())?;
     assert!(device.info().api.starts_with("CUDA"));
-    let program = graphc_gpu::compile(graphc_gpu::plan(&m, func).unwrap(), device.flavour(), 1, None).unwrap();
+    let program = graphc_gpu::compile(graphc_gpu::plan(&m, func).unwrap(), device.flavour(), Factors::F32, 1, None).unwrap();
     let x = device.load(program, 1).map_err(|e| e.to_string())?;
     let two_at_once = |n: usize| {
         std::thread::scope(|s| {

@@ -1,11 +1,15 @@
 //! What the PTX of kernels looks like.
 
-use graphc_gpu::{Chip, Flavour};
+use graphc_gpu::{Chip, Factors, Flavour};
 
 /// The PTX of the only kernel of a function.
 fn ptx(body: &str) -> String {
+    ptx_with(Factors::F32, body)
+}
+
+fn ptx_with(factors: Factors, body: &str) -> String {
     let m = graphc_ir::text::parse(&format!("module @test {{ {body} }}")).unwrap_or_else(|e| panic!("{e}"));
-    let program = graphc_gpu::compile(graphc_gpu::plan(&m, "f").unwrap(), Flavour::Ptx(Chip::COMMON), 1, None).unwrap();
+    let program = graphc_gpu::compile(graphc_gpu::plan(&m, "f").unwrap(), Flavour::Ptx(Chip::COMMON), factors, 1, None).unwrap();
     let [kernel] = &program.kernels[..] else { panic!("{} kernels", program.kernels.len()) };
     String::from_utf8(kernel.bytes.clone()).unwrap()
 }
@@ -47,4 +51,25 @@ fn loops_over_one_row_are_even_where_their_memory_is() {
     }");
     // From its fourth element on, memory is not even for four.
     assert_eq!((count(&text, "ld.global.v4"), count(&text, "st.global.v4")), (0, 1), "{text}");
+}
+
+/// Each warp of a tile of 64 columns has two by four fragments of sums, and two fragments of depth a step.
+#[test]
+fn products_of_few_bits_are_on_tensor_cores() {
+    let body = "func @f(%x: f32[?n, 1024], %w: f32[1024, 96]) -> (%y: f32[?n, 96]) {
+        %y = contract %x, %w {lhs = [1], rhs = [0]}
+        return %y
+    }";
+    for (factors, instruction, rounding) in [
+        (Factors::Tf32, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", "cvt.rna.tf32.f32"),
+        (Factors::Bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", "cvt.rn.bf16x2.f32"),
+    ] {
+        let text = ptx_with(factors, body);
+        assert_eq!(count(&text, instruction), 16, "{text}");
+        // Eight words of the left tile, and four of the right one.
+        assert_eq!(count(&text, rounding), 12, "{text}");
+    }
+    assert_eq!(count(&ptx(body), "mma.sync"), 0);
+    let old = Flavour::Ptx(Chip::of(75).unwrap());
+    assert_eq!((Factors::Tf32.within(old), Factors::Tf32.within(Flavour::Ptx(Chip::COMMON))), (Factors::F32, Factors::Tf32));
 }

@@ -13,3 +13,4 @@ mod run;
 #[path = "../../../cpu/tests/jit/structured.rs"]
 mod structured;
 mod support;
+mod tensor;

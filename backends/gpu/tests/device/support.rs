@@ -6,7 +6,7 @@ mod cpu;
 pub use cpu::*;
 
 use crate::run::run_on_device;
-use graphc_gpu::{Chip, Device, Flavour};
+use graphc_gpu::{Chip, Device, Factors, Flavour};
 use graphc_ir::interp::Interp;
 use graphc_ir::op::Tolerance;
 use graphc_ir::{Module, Tensor};
@@ -42,22 +42,27 @@ const REFUSED: &[&str] = &[
 
 /// Compiles `m`'s function for the device, proves its plan, and compares with the interpreter for each set of inputs.
 pub fn check(m: &Module, cases: &[Vec<Tensor>], tol: Tolerance, what: &str) {
+    check_with(Factors::F32, m, cases, tol, what);
+}
+
+/// As [`check`], with products that multiply `factors`.
+pub fn check_with(factors: Factors, m: &Module, cases: &[Vec<Tensor>], tol: Tolerance, what: &str) {
     let plan = graphc_gpu::plan(m, "f").unwrap_or_else(|e| panic!("{what}: {e}"));
     if let Err(e) = graphc_passes::plan::check::check_plan(&plan) {
         panic!("{what}: {}\n{}", e.join("\n"), graphc_passes::plan::print::print_plan(&plan));
     }
-    if assembled(&plan, what) {
+    if assembled(&plan, factors, what) {
         return;
     }
     for device in &*DEVICES {
-        check_on(device, m, &plan, cases, tol, &format!("{what} through {}", device.info().api));
+        check_on(device, factors, m, &plan, cases, tol, &format!("{what} through {}", device.info().api));
     }
 }
 
 /// Makes the plan's PTX, which must be there for all that Vulkan runs; gives whether the plan was refused. Where `GRAPHC_PTXAS` is a path of ptxas,
 /// that must take the kernels and spill no register.
-fn assembled(plan: &Plan, what: &str) -> bool {
-    let program = match graphc_gpu::compile(plan.clone(), Flavour::Ptx(Chip::COMMON), 2, None) {
+fn assembled(plan: &Plan, factors: Factors, what: &str) -> bool {
+    let program = match graphc_gpu::compile(plan.clone(), Flavour::Ptx(Chip::COMMON), factors, 2, None) {
         Ok(p) => p,
         Err(e) if REFUSED.iter().any(|why| e.to_string().contains(why)) => return true,
         Err(e) => panic!("{what}: PTX: {e}"),
@@ -77,8 +82,8 @@ fn assembled(plan: &Plan, what: &str) -> bool {
     false
 }
 
-fn check_on(device: &Device, m: &Module, plan: &Plan, cases: &[Vec<Tensor>], tol: Tolerance, what: &str) {
-    let program = match graphc_gpu::compile(plan.clone(), device.flavour(), 2, None) {
+fn check_on(device: &Device, factors: Factors, m: &Module, plan: &Plan, cases: &[Vec<Tensor>], tol: Tolerance, what: &str) {
+    let program = match graphc_gpu::compile(plan.clone(), device.flavour(), factors, 2, None) {
         Ok(p) => p,
         Err(e) if REFUSED.iter().any(|why| e.to_string().contains(why)) => return,
         Err(e) => panic!("{what}: {e}"),
