@@ -17,7 +17,7 @@ pub enum Precision {
     /// one of them to the next. Sums, and everything else, are f32. Needs a processor that multiplies bf16. On GPUs all factors of products
     /// and convolutions are rounded, and nothing else.
     Bf16,
-    /// Factors of products and convolutions are rounded to tf32 (11 significant bits) on GPUs; sums, and everything else, are f32.
+    /// Factors of products and convolutions may be rounded to tf32 (11 significant bits), as GPUs do; sums, and everything else, are f32.
     Tf32,
     /// As the model says, but products and convolutions whose factors it fake-quantises to 8 bits multiply integers. Needs a processor
     /// that does so fast.

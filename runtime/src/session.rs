@@ -81,7 +81,6 @@ impl Session {
     pub fn open(path: &Path, options: SessionOptions) -> Result<Session> {
         let on_cpu = options.device == DeviceName::Cpu;
         let lacking = match options.precision {
-            Precision::Tf32 if on_cpu => Some("tf32 (GPUs do: --device GPU:0)"),
             Precision::Bf16 if on_cpu && !CpuTarget.has_bf16_dots() => Some("bf16 (avx512_bf16)"),
             Precision::Int8 if !CpuTarget.has_int8_dots() => Some("8-bit integers (avx512_vnni or avx_vnni)"),
             _ => None,

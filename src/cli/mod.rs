@@ -80,7 +80,7 @@ struct ModelArgs {
     /// Folder in which the graph's ops may read and write files; may be given several times
     #[arg(long, value_name = "FOLDER")]
     files: Vec<PathBuf>,
-    /// Numbers that f32 models compute in, on processors that have them: bf16 is faster and less exact, tf32 is between and for GPUs alone, int8 is for fake-quantised models, strassen is f32 with fewer multiplications in large products and errors twice as large
+    /// Numbers that f32 models compute in, on processors that have them: bf16 is faster and less exact, tf32 is between, on GPUs alone, int8 is for fake-quantised models, strassen is f32 with fewer multiplications in large products and errors twice as large
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     precision: PrecisionArg,
     /// Time the choices among kernels on this machine while compiling; with a cache they are kept there

@@ -2,7 +2,7 @@
 
 use crate::error::GpuError;
 use crate::program::Program;
-use crate::run::{Executable, Run};
+use crate::run::{self, Executable, Run};
 use crate::target::Flavour;
 use crate::{cuda, vulkan};
 use graphc_cpu::CompileError;
@@ -87,6 +87,17 @@ impl Device {
         match self {
             Device::Cuda(d) => d.flavour(),
             Device::Vulkan(d) => d.flavour(),
+        }
+    }
+
+    /// Bytes a second that copies of `bytes` bytes read and write on the device.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn bandwidth(&self, bytes: u64) -> Result<f64, GpuError> {
+        match self {
+            Device::Cuda(d) => run::bandwidth(d, bytes),
+            Device::Vulkan(d) => run::bandwidth(d, bytes),
         }
     }
 

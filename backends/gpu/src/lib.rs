@@ -13,6 +13,7 @@ pub mod error;
 mod functions;
 pub mod kernels;
 pub mod lanes;
+pub mod measure;
 pub mod mlir;
 pub mod program;
 pub mod run;
@@ -24,7 +25,7 @@ pub use cache::KernelCache;
 pub use device::{Device, DeviceInfo, devices};
 pub use error::GpuError;
 pub use program::{Listing, Program, compile, list};
-pub use run::Run;
+pub use run::{Profile, Run};
 pub use target::{Chip, Factors, Flavour, GpuTarget};
 
 use graphc_cpu::CompileError;

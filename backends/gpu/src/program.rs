@@ -164,13 +164,29 @@ fn made(
 }
 
 fn generate(order: &Order, flavour: Flavour, compiler: &Compiler, watch: Watch) -> Result<Code, Refusal> {
-    let Order { design, spec, .. } = order;
+    written(&order.design, &order.spec, flavour, compiler, watch)
+}
+
+fn written(design: &Design, spec: &Spec, flavour: Flavour, compiler: &Compiler, watch: Watch) -> Result<Code, Refusal> {
     let entry: String = design.name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
     let sizes = (spec.slots, spec.params);
     let built = build::kernel(compiler.context(), flavour, &entry, design.threads, sizes, |b| (design.write)(b, spec));
     let (module, bindings) = built.map_err(Refusal::Unsupported)?;
     let bytes = compiler.lower(module, flavour, watch).map_err(Refusal::Codegen)?;
     Ok(Code { bytes, entry, bindings, threads: design.threads as u32 })
+}
+
+/// A plan of one step, which `design` computes.
+///
+/// # Errors
+/// As [`compile`].
+pub fn of_design(plan: Plan, design: &Design, flavour: Flavour) -> Result<Program, CompileError> {
+    let (spec, params, buffers) = design.specify(&plan, 0);
+    let code = written(design, &spec, flavour, &Compiler::default(), None).map_err(|r| match r {
+        Refusal::Unsupported(why) | Refusal::Codegen(why) => CompileError::Codegen(format!("kernel {}: {why}", design.name)),
+    })?;
+    let launch = Launch { kernel: 0, buffers, params, groups: design.groups() };
+    Ok(Program { plan, kernels: vec![Arc::new(code)], launches: vec![Some(launch)] })
 }
 
 /// A kernel and how it came about, for people to read.

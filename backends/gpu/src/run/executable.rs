@@ -1,6 +1,7 @@
 //! Programs on a device.
 
 use super::flow::{Piece, pieces};
+use super::profile::{Profile, profile};
 use super::recorded::{Recorded, STATUS_WORDS};
 use super::{Command, Driver, Memory, Purpose, Span, What, kernels};
 use crate::error::GpuError;
@@ -26,6 +27,12 @@ pub trait Run: Send + Sync {
     /// # Errors
     /// If the device has not enough memory, the driver fails, or a launch does.
     fn run(&self, inputs: &[&[u8]], outputs: &mut [&mut [u8]], vars: &mut [&mut [u8]], syms: &[i64]) -> Result<(), GpuError>;
+
+    /// Runs once, and then measures each launch, repeated on what the run has left.
+    ///
+    /// # Errors
+    /// As [`Run::run`].
+    fn profile(&self, inputs: &[&[u8]], syms: &[i64], repeats: usize) -> Result<Vec<Profile>, GpuError>;
 }
 
 /// A program with its kernels and weights on a device.
@@ -85,7 +92,8 @@ impl<D: Driver> Executable<D> {
         Ok(Executable { device, program, pieces, layout, packed, idle: Mutex::default(), kernels, weights })
     }
 
-    fn memory(&self, syms: &[i64]) -> Result<Recorded<D>, GpuError> {
+    /// Memory for a run of these sizes; goes back by [`Executable::give_back`].
+    pub(super) fn memory(&self, syms: &[i64]) -> Result<Recorded<D>, GpuError> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(k) = idle.iter().position(|r| r.syms == syms) {
             return Ok(idle.swap_remove(k));
@@ -94,6 +102,10 @@ impl<D: Driver> Executable<D> {
         idle.clear();
         drop(idle);
         Recorded::new(self, syms)
+    }
+
+    pub(super) fn give_back(&self, r: Recorded<D>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(r);
     }
 
     fn run_in(
@@ -109,9 +121,7 @@ impl<D: Driver> Executable<D> {
         for ((_, to), from) in r.memory.vars.iter_mut().zip(vars.iter()) {
             fill(to.host_mut(), from);
         }
-        if let Some(words) = r.memory.status.host_mut() {
-            words.fill(0);
-        }
+        r.clear_status();
         let mut pending: Vec<&D::Sequence> = r.before.iter().collect();
         self.pieces(&self.pieces, r, &mut pending)?;
         pending.extend(&r.after);
@@ -199,8 +209,12 @@ impl<D: Driver> Run for Executable<D> {
     fn run(&self, inputs: &[&[u8]], outputs: &mut [&mut [u8]], vars: &mut [&mut [u8]], syms: &[i64]) -> Result<(), GpuError> {
         let mut r = self.memory(syms)?;
         let result = self.run_in(&mut r, inputs, outputs, vars);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(r);
+        self.give_back(r);
         result
+    }
+
+    fn profile(&self, inputs: &[&[u8]], syms: &[i64], repeats: usize) -> Result<Vec<Profile>, GpuError> {
+        profile(self, inputs, syms, repeats)
     }
 }
 

@@ -6,9 +6,11 @@
 mod executable;
 mod flow;
 mod hazards;
+mod profile;
 mod recorded;
 
 pub use executable::{Executable, Run};
+pub use profile::{Profile, bandwidth};
 
 use crate::error::GpuError;
 use crate::mlir::Code;

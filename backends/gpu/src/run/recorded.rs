@@ -82,13 +82,13 @@ impl<D: Driver> Transfer<D> {
 }
 
 /// Commands in the making, with what they wait for.
-struct Order<'a, D: Driver> {
-    commands: Vec<Command<'a, D>>,
+pub struct Order<'a, D: Driver> {
+    pub commands: Vec<Command<'a, D>>,
     hazards: Hazards,
 }
 
 impl<'a, D: Driver> Order<'a, D> {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Order { commands: Vec::new(), hazards: Hazards::default() }
     }
 
@@ -157,6 +157,15 @@ impl<D: Driver> Recorded<D> {
     }
 }
 
+impl<D: Driver> Recorded<D> {
+    /// Forgets failures.
+    pub fn clear_status(&mut self) {
+        if let Some(words) = self.memory.status.host_mut() {
+            words.fill(0);
+        }
+    }
+}
+
 impl<D: Driver> Buffers<D> {
     fn new(x: &Executable<D>, queue: &D::Queue, of: Sizes) -> Result<Buffers<D>, GpuError> {
         let (plan, device) = (&x.program.plan, &x.device);
@@ -190,7 +199,10 @@ impl<D: Driver> Buffers<D> {
     }
 
     /// Where a buffer of the plan lies.
-    fn span<'a>(&'a self, x: &'a Executable<D>, b: Buf, of: Sizes) -> Result<Span<'a, D>, GpuError> {
+    ///
+    /// # Errors
+    /// If a size of it is not known.
+    pub fn span<'a>(&'a self, x: &'a Executable<D>, b: Buf, of: Sizes) -> Result<Span<'a, D>, GpuError> {
         let buffer = x.program.plan.buffer(b);
         let unknown = || GpuError::Lacks(format!("a size for the result of node {:?}", buffer.loc.name()));
         let value = |d: &Dim| d.eval(&of).and_then(|n| u64::try_from(n).ok()).ok_or_else(unknown);
@@ -231,7 +243,11 @@ impl<D: Driver> Buffers<D> {
         Ok(())
     }
 
-    fn launch<'a>(
+    /// Appends one launch, if there is something to do.
+    ///
+    /// # Errors
+    /// If a buffer is larger than kernels can see, or a size than they can count.
+    pub fn launch<'a>(
         &'a self,
         x: &'a Executable<D>,
         step: &'a Step,
