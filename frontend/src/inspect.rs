@@ -4,7 +4,8 @@ use crate::error::{ErrorKind, Result, UnsupportedOp};
 use crate::graph::{Attrs, Function, Library, RawGraph, Request, needed_in_body, nested_placeholder, reached};
 use crate::proto::attr_value::Value as Attr;
 use crate::variables::may_write;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use hashbrown::HashSet;
+use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) fn histogram<'a>(graph: &'a RawGraph, library: &'a Library) -> BTreeMap<&'a str, usize> {
     let mut counts = BTreeMap::new();

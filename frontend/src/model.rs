@@ -14,7 +14,8 @@ use crate::source::{self, Source};
 use crate::tensor::RawTensor;
 use crate::variables::{self, Variable};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -9,8 +9,9 @@ use crate::proto::attr_value::Value as Attr;
 use crate::proto::op_def::ArgDef;
 use crate::proto::{AttrValue, OpDef, SaverDef, TrackableObjectGraph};
 use crate::tensor::{PartialShape, RawTensor};
+use hashbrown::{HashMap, HashSet};
 use prost::Message as _;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The shared name that TensorFlow gives to variables that share with nobody.

@@ -5,8 +5,8 @@ use graphc_frontend::{Model, OpenOptions, RawGraph};
 use graphc_ir::interp::Interp;
 use graphc_ir::verify::verify;
 use graphc_ir::{Elem, Tensor};
+use hashbrown::HashMap;
 use npyz::{DType, NpyFile, TypeChar};
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 

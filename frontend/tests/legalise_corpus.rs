@@ -9,8 +9,9 @@ use graphc_frontend::{Limits, Model, OpenOptions, RawTensor};
 use graphc_ir::interp::Interp;
 use graphc_ir::verify::verify;
 use graphc_ir::{Dim, Elem, Sym, Tensor};
+use hashbrown::HashMap;
 use prost::Message;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Read;
 
 #[derive(Clone, PartialEq, Message)]

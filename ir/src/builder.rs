@@ -7,7 +7,7 @@ use crate::func::{Func, Inst, Loc, Region, Value};
 use crate::op::Op;
 use crate::tensor::Tensor;
 use crate::ty::Type;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Appends instructions to a list; the types of results are inferred.
 pub struct Builder<'f> {

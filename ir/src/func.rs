@@ -7,7 +7,7 @@ use crate::attr::Attrs;
 use crate::op::Op;
 use crate::tensor::Tensor;
 use crate::ty::Type;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 macro_rules! ids {

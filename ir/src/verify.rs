@@ -9,7 +9,7 @@ use crate::interp;
 use crate::op::{Body, Op};
 use crate::tape::Tape;
 use crate::ty::Type;
-use std::collections::HashSet;
+use hashbrown::HashSet;
 use std::fmt;
 
 /// Dimensions are below this.

@@ -3,9 +3,8 @@
 use crate::pass::{Diag, Pass, PassCx};
 use graphc_ir::op::Effect;
 use graphc_ir::{Attr, Func, Inst, Module, Op, Region, Tensor, Value};
-use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use hashbrown::{DefaultHashBuilder, HashMap};
+use std::hash::{BuildHasher, Hash, Hasher};
 
 /// Replaces a pure instruction by an earlier one of the same op, operands and attributes, in its region or one around it.
 ///
@@ -53,7 +52,7 @@ fn sweep(f: &mut Func, r: Region, seen: &mut Seen, forward: &mut HashMap<Value, 
             kept.push(i);
             continue;
         }
-        let key = hash(f, i);
+        let key = hash(f, i, seen.hasher().build_hasher());
         let bucket = seen.entry(key).or_default();
         match bucket.iter().find(|&&o| same(f, o, i)) {
             Some(&earlier) => {
@@ -81,9 +80,8 @@ fn commutes(op: Op) -> bool {
     matches!(op, Op::Add | Op::Mul | Op::Max | Op::Min | Op::And | Op::Or | Op::Xor | Op::Eq | Op::Ne)
 }
 
-fn hash(f: &Func, i: Inst) -> u64 {
+fn hash(f: &Func, i: Inst, mut h: <DefaultHashBuilder as BuildHasher>::Hasher) -> u64 {
     let d = f.inst(i);
-    let mut h = DefaultHasher::new();
     d.op.hash(&mut h);
     match d.operands.as_slice() {
         [a, b] if commutes(d.op) => (a.min(b), a.max(b)).hash(&mut h),
@@ -109,7 +107,7 @@ fn hash(f: &Func, i: Inst) -> u64 {
 }
 
 /// Hashes type, size and a sample of the bytes: weights may be large.
-fn hash_tensor(t: &Tensor, h: &mut DefaultHasher) {
+fn hash_tensor(t: &Tensor, h: &mut impl Hasher) {
     const SAMPLE: usize = 64;
     t.elem().hash(h);
     t.shape().hash(h);

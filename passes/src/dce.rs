@@ -3,7 +3,7 @@
 use crate::pass::{Diag, Pass, PassCx};
 use graphc_ir::op::Effect;
 use graphc_ir::{Def, Func, Inst, Module, Op, Region, Value};
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 /// Removes instructions without effect whose results nobody uses, and results of branches and carried values of loops that nobody
 /// reads.
@@ -88,7 +88,7 @@ fn mark_inst(f: &Func, i: Inst, live: &mut HashSet<Value>) {
         (Op::If, regions) => {
             live.insert(d.operands[0]);
             for &r in regions {
-                let wanted = f.region(r).results.iter().zip(&d.results).filter(|(_, out)| live.contains(out)).map(|(v, _)| *v);
+                let wanted = f.region(r).results.iter().zip(&d.results).filter(|(_, out)| live.contains(*out)).map(|(v, _)| *v);
                 live.extend(wanted.collect::<Vec<_>>());
                 mark(f, r, live);
                 for (p, a) in f.region(r).params.iter().zip(d.operands.get(1..).unwrap_or(&[])) {
@@ -107,7 +107,7 @@ fn mark_inst(f: &Func, i: Inst, live: &mut HashSet<Value>) {
                 let before = live.len();
                 for (k, &init) in d.operands.iter().enumerate() {
                     let parts = [d.results.get(k), f.region(cond).params.get(k), f.region(body).params.get(k)];
-                    if parts.iter().flatten().any(|v| live.contains(v)) {
+                    if parts.iter().flatten().any(|v| live.contains(*v)) {
                         live.insert(init);
                         live.extend(parts.into_iter().flatten());
                         live.extend(f.region(body).results.get(k));

@@ -5,7 +5,7 @@ use crate::pass::{Diag, Pass, PassCx};
 use crate::rewriting::{At, rewrite_func};
 use graphc_ir::op::Effect;
 use graphc_ir::{Attrs, Module, Op, Tensor, Value};
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 /// Bytes that folding one instruction may add to the module beyond its operands.
 const GROWTH: usize = 1 << 20;

@@ -2,7 +2,8 @@
 
 use crate::pass::{Diag, Pass, PassCx};
 use graphc_ir::{Attrs, Elem, Func, Inst, Module, Op, Region, Value};
-use std::collections::{BTreeSet, HashMap};
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
 
 /// Operands and instructions that one loop may have.
 const MAX_OPERANDS: usize = 24;

@@ -6,7 +6,7 @@ use graphc_ir::attr::Attr;
 use graphc_ir::builder::Builder;
 use graphc_ir::dim::Sym;
 use graphc_ir::{Attrs, Dim, Elem, Func, Inst, InstData, Loc, Module, Op, Region, Type, Value};
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 /// Depthwise convolutions that make a network one that is bound by its activations.
 const MIN_DEPTHWISE: usize = 3;
@@ -190,7 +190,7 @@ impl Segment {
             }
         }
         let mut read: HashSet<Value> = f.results().iter().copied().collect();
-        for &i in body.iter().filter(|i| !here.contains(i)) {
+        for &i in body.iter().filter(|i| !here.contains(*i)) {
             read.extend(needs(f, i));
         }
         segment.results = segment.insts.iter().flat_map(|&i| &f.inst(i).results).copied().filter(|v| read.contains(v)).collect();

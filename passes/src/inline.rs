@@ -2,7 +2,7 @@
 
 use crate::pass::{Diag, Pass, PassCx};
 use graphc_ir::{Attr, Attrs, Dim, Func, FuncId, Inst, Loc, Module, Op, Region, Sym, Type, Value};
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 /// Instructions that one function may grow to; calls beyond it stay.
 const MAX_INSTS: usize = 1 << 20;

@@ -5,7 +5,7 @@ use crate::pass::{Diag, Pass, PassCx};
 use graphc_ir::builder::{Rewrite, rewrite};
 use graphc_ir::{Builder, Dim, Elem, Func, Inst, InstData, Loc, Module, Op, Region, Tensor, Value};
 use half::bf16;
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 /// In what numbers an f32 model computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

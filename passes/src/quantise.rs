@@ -5,7 +5,7 @@ use crate::pass::{Diag, Pass, PassCx};
 use crate::precision::{Precision, Readers, eligible, is_max_pool, readers};
 use graphc_ir::builder::{Rewrite, rewrite};
 use graphc_ir::{Attrs, Builder, Elem, Func, Inst, InstData, Loc, Module, Op, Tensor, Value};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// With [`Precision::Int8`] and a target that multiplies integers, gives contractions and convolutions integer factors where the first
 /// factor is fake-quantised to at most 8 bits and the second is a constant on a grid of steps, one grid a column. A result that is

@@ -4,7 +4,7 @@ use crate::dce;
 use crate::pass::{Diag, Pass, PassCx};
 use graphc_ir::op::Effect;
 use graphc_ir::{Func, Inst, Module, Op, Region, Value};
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 /// Puts the taken branch in the place of an `if` whose condition is constant, gives loops what they hand on unchanged as a value from
 /// outside, and moves what a loop computes from such values alone in front of it, unless it may fail: a loop may have no rounds.

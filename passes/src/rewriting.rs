@@ -4,7 +4,7 @@ use crate::dce;
 use crate::pass::Diag;
 use graphc_ir::builder::{self, Rewrite};
 use graphc_ir::{Attrs, Builder, Def, Dim, Elem, Func, Inst, InstData, Module, Op, Region, Tensor, Type, Value};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Sweeps of one pass that change something, at most; a rule that needs more does not converge.
 const SWEEPS: usize = 32;

@@ -4,7 +4,7 @@ use crate::dce::has_effect;
 use crate::pass::{Diag, Pass, PassCx};
 use graphc_ir::op::Effect;
 use graphc_ir::{Func, Inst, Module, Op, Region, Type, Value};
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 /// What an unknown dimension counts as when sizes are compared.
 const TYPICAL: i64 = 32;

@@ -2,7 +2,7 @@
 
 use crate::pass::{Diag, Pass, PassCx};
 use graphc_ir::{Attrs, Dim, Func, Inst, Module, Op, Region, Type, Value};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Where all readers of a convolution are 1x1 convolutions of one stride, which skip most of what it computes, the convolution takes the
 /// stride and they have none. Its residual is taken with that stride. (ResNet's stages begin like that.)

@@ -3,7 +3,7 @@
 use crate::pass::{Diag, Pass, PassCx};
 use crate::rewriting::{At, inverse, rewrite_once};
 use graphc_ir::{Attrs, Dim, Func, Module, Op, Value};
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 /// Moves transposes below elementwise ops, padding, slices, concats and reductions, and into the axes of contractions. A convolution of
 /// channels-first data comes from the frontend as an NHWC one between transposes, so a chain of them ends up NHWC throughout.

@@ -16,7 +16,8 @@ use graphc_ir::{Dim, Elem, Module, Op, Sym, Tensor, TfStatus, Var};
 use graphc_passes::pass::PassCx;
 use graphc_passes::pipeline;
 use graphc_passes::plan::Plan;
-use std::collections::{BTreeSet, HashMap};
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 /// What is known of the feeds before a run.

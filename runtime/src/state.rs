@@ -3,7 +3,7 @@
 use crate::memory::Block;
 use graphc_host::Value;
 use graphc_ir::{Elem, Module, Tensor, TfStatus};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

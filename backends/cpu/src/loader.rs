@@ -6,8 +6,8 @@ use crate::perf;
 use cranelift_object::object::{
     self, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionKind, SymbolKind, elf,
 };
+use hashbrown::HashMap;
 use memmap2::{Mmap, MmapMut};
-use std::collections::HashMap;
 use std::ffi::c_void;
 
 /// An object whose code can be called and whose data can be read.

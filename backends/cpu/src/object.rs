@@ -18,8 +18,8 @@ use graphc_abi::{ALIGN, model as raw};
 use graphc_ir::{Dim, Elem, Tensor, TfStatus};
 use graphc_kernels::tier::Tier;
 use graphc_passes::plan::Plan;
+use hashbrown::HashMap;
 use lines::Lines;
-use std::collections::HashMap;
 use tables::{Address, Tables, WORD, words};
 
 /// A model to be compiled.

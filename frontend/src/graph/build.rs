@@ -8,9 +8,9 @@ use crate::limits::Limits;
 use crate::proto::attr_value::Value as Attr;
 use crate::proto::{AttrValue, NodeDef, OpDef};
 use crate::tensor::RawTensor;
+use hashbrown::HashMap;
 use petgraph::graph::DiGraph;
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A node as the file has it: inputs still names.

@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::proto::NameAttrList;
 use crate::proto::attr_value::Value as Attr;
 use crate::tensor::PartialShape;
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 /// Checks a graph with its calls inlined, and the functions that it refers to.
 pub(crate) fn check(graph: &RawGraph, library: &Library) -> Result<()> {

@@ -11,7 +11,8 @@ use crate::ops;
 use crate::proto::AttrValue;
 use crate::proto::attr_value::Value as Attr;
 use crate::tensor::PartialShape;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A tensor that the caller provides.
@@ -121,7 +122,7 @@ pub(crate) fn reached(graph: &RawGraph, request: &Request) -> Vec<NodeId> {
             continue;
         }
         if !std::mem::replace(&mut keep[id.index()], true) {
-            stack.extend(node.inputs.iter().filter(|v| !fed.contains(v)).map(|v| v.node).chain(node.controls.iter().copied()));
+            stack.extend(node.inputs.iter().filter(|v| !fed.contains(*v)).map(|v| v.node).chain(node.controls.iter().copied()));
         }
     }
     graph.nodes().map(|(id, _)| id).filter(|id| keep[id.index()]).collect()

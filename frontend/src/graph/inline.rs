@@ -11,7 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops;
 use crate::proto::AttrValue;
 use crate::proto::attr_value::Value as Attr;
-use std::collections::{HashMap, HashSet, VecDeque};
+use hashbrown::{HashMap, HashSet};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What a graph keeps after inlining, in terms of the graph before.

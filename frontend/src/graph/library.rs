@@ -14,8 +14,9 @@ use crate::proto::{AttrValue, FunctionDef, FunctionDefLibrary, NodeDef, OpDef, O
 use crate::tensor::{PartialShape, partial_shape};
 use crate::wire::{self, WireField};
 use bytes::Bytes;
+use hashbrown::HashMap;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A function of the library, its body still unresolved.

@@ -25,8 +25,8 @@ use crate::dtype::DataType;
 use crate::error::{ErrorKind, Result};
 use crate::limits::Limits;
 use crate::tensor::PartialShape;
+use hashbrown::HashMap;
 use petgraph::graph::DiGraph;
-use std::collections::HashMap;
 
 /// An edge of the `petgraph` view; the order of inputs is in [`Node::inputs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,8 @@ use crate::proto::attr_value::Value as Attr;
 use crate::proto::{AttrValue, TensorProto};
 use crate::tensor::RawTensor;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a part is made of.

@@ -11,7 +11,7 @@ use super::{Sources, nodes, unsupported, wanted};
 use crate::graph::{Attrs as RawAttrs, NodeId, RawGraph, Value as Port};
 use crate::proto::NameAttrList;
 use graphc_ir::{Attrs, Dim, Elem, Inst, Loc, Op, Region, Type, Value};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 type Cx<'c, 'l, 'a> = &'c mut NodeCx<'l, 'a>;

@@ -9,7 +9,7 @@ use super::{
 use crate::dtype::DataType;
 use crate::model::Model;
 use graphc_ir::Op;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::OnceLock;
 
 /// A rule: the node's outputs from its operands.

@@ -12,7 +12,7 @@ use crate::proto::attr_value::Value as Attr;
 use crate::proto::tensor_shape_proto::Dim;
 use crate::proto::{AttrValue, TensorProto, TensorShapeProto};
 use crate::tensor::PartialShape;
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The input of an array op that is the flow; none for other ops.

@@ -7,7 +7,8 @@ use crate::graph::{Attrs, GraphInput, GraphOutput, Library, Node, NodeId, RawGra
 use crate::ops;
 use crate::proto::attr_value::{ListValue, Value as Attr};
 use crate::proto::{AttrValue, NameAttrList, TensorProto, TensorShapeProto};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Values from outside that bodies read: their arguments, in order.

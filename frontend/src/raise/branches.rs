@@ -12,9 +12,10 @@ use crate::dtype::DataType;
 use crate::error::{Error, Result};
 use crate::graph::{GraphInput, GraphOutput, Library, Node, NodeId, RawGraph, Value, finish};
 use crate::proto::attr_value::Value as Attr;
+use hashbrown::{HashMap, HashSet};
 use petgraph::graph::DiGraph;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// A fetched value that may be dead; made here and gone at the end.
 const FETCH: &str = "_FetchIfLive";

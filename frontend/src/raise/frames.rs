@@ -10,7 +10,8 @@ use crate::dtype::DataType;
 use crate::error::Result;
 use crate::graph::{GraphInput, GraphOutput, Library, Node, NodeId, RawGraph, Value, finish};
 use crate::proto::attr_value::Value as Attr;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Index of a frame; the first is the graph itself.
 type FrameId = usize;

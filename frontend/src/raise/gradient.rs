@@ -6,7 +6,7 @@ use crate::dtype::DataType;
 use crate::error::Result;
 use crate::graph::{Library, Node, NodeId, RawGraph, Value, finish, inline_body};
 use crate::proto::attr_value::Value as Attr;
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
 const OP: &str = "SymbolicGradient";

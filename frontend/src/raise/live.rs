@@ -2,7 +2,8 @@
 //!
 //! Diagrams are kept once each, so equal conditions are equal numbers: that two branches together are everything needs no proof.
 
-use std::collections::{BTreeSet, HashMap};
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
 
 /// A condition.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -8,7 +8,7 @@ use crate::func::{Func, FuncId, Inst, Module, Region, Value, VarId};
 use crate::op::Op;
 use crate::tensor::Tensor;
 use crate::ty::Type;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// How deep calls may nest.
 const MAX_DEPTH: usize = 100;
@@ -41,7 +41,7 @@ impl Frame {
             return Err(format!("a value of type {} where {ty} is expected", t.ty()));
         }
         for (d, &n) in ty.shape.iter().zip(t.shape()) {
-            if let Some(s) = d.as_sym().filter(|s| !self.syms.contains_key(s)) {
+            if let Some(s) = d.as_sym().filter(|s| !self.syms.contains_key(*s)) {
                 self.syms.insert(s.clone(), n as i64);
             }
         }
@@ -143,7 +143,7 @@ impl<'m> Interp<'m> {
         // Symbols first, so that a parameter may be typed by one that a later parameter gives.
         for (&p, t) in region.params.iter().zip(&inputs) {
             for (d, &n) in f.ty(p).shape.iter().zip(t.shape()) {
-                if let Some(s) = d.as_sym().filter(|s| !frame.syms.contains_key(s)) {
+                if let Some(s) = d.as_sym().filter(|s| !frame.syms.contains_key(*s)) {
                     frame.syms.insert(s.clone(), n as i64);
                 }
             }

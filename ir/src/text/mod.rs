@@ -33,7 +33,7 @@ pub use print::{Constants, Options, print, print_func, print_tensor, print_with,
 use crate::func::Module;
 use crate::tensor::Tensor;
 use crate::ty::Type;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// A constant that the text names but does not hold.
 #[derive(Clone, Copy, Debug)]

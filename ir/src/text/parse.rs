@@ -8,7 +8,7 @@ use crate::func::{Func, FuncId, Loc, Module, Region, Value, Var, VarId};
 use crate::op::{MANY, Op};
 use crate::tensor::Tensor;
 use crate::ty::Type;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::fmt;
 
 /// How deep regions and dimension expressions may nest.

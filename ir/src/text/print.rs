@@ -5,7 +5,7 @@ use crate::attr::{Attr, AttrKind};
 use crate::func::{Func, Inst, Loc, Module, Region, Value};
 use crate::op::Op;
 use crate::tensor::Tensor;
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
 

@@ -6,7 +6,7 @@
 
 use super::{Buf, Place, Plan};
 use graphc_ir::Dim;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Bytes to which every buffer is aligned.
 const ALIGN: i64 = 64;

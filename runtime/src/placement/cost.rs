@@ -6,7 +6,7 @@
 
 use crate::device::DeviceName;
 use graphc_frontend::{DataType, Limits, Node, NodeId, RawGraph, Value as Port};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// What a dimension counts for that the graph leaves open.
 pub const OPEN: f64 = 256.0;

@@ -5,7 +5,7 @@ use crate::device::DeviceSpec;
 use crate::error::Result;
 use graphc_frontend::proto::attr_value::Value as Attr;
 use graphc_frontend::{Node, NodeId, RawGraph};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Disjoint sets of numbers.
 #[derive(Clone, Debug)]

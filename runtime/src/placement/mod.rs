@@ -16,8 +16,9 @@ use crate::staged::partition;
 use cost::Costs;
 use graphc_frontend::{Limits, Model, Node, NodeId, RawGraph, Value as Port};
 use groups::Groups;
+use hashbrown::{HashMap, HashSet};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// How the nodes that no one has a wish for are placed.

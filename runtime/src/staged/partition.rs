@@ -9,7 +9,8 @@ use crate::device::DeviceName;
 use crate::error::Result;
 use crate::placement::{Functions, Placement, Places, Policy, Role};
 use graphc_frontend::{Cut, DataType, Limits, Model, Node, NodeId, RawGraph, Value as Port, legalise, variables};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a node is to a staged run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

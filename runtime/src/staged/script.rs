@@ -11,7 +11,8 @@ use graphc_frontend::{DataType, NodeId, Request, Value as Edge, variables};
 use graphc_host::{Attr, Attrs, Function, StoredTensor, Value};
 use graphc_ir::Tensor;
 use graphc_stages::{Body, Given, Script, Source, Step, Unit};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use hashbrown::{HashMap, HashSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -127,6 +128,7 @@ impl Scripter {
                 self.script.variables.insert(name.clone(), StoredTensor(t));
             }
         }
+        drop(held);
         for asset in self.shared.model()?.assets() {
             let at = self.assets.get(asset.path.as_os_str().as_encoded_bytes());
             let Some(name) = at.filter(|_| !self.script.bodies.is_empty()) else { continue };

@@ -5,7 +5,7 @@
 use super::partition::Piece;
 use crate::device::DeviceName;
 use graphc_frontend::{NodeId, RawGraph, Value as Port};
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 /// A value on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

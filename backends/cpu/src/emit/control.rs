@@ -10,7 +10,7 @@ use cranelift_codegen::ir::types::{I8, I32, I64};
 use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Value};
 use graphc_abi::{Ctx, Status};
 use graphc_passes::plan::{Buf, StepKind};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::mem::offset_of;
 
 /// What is known at one point of the code.

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types::I64};
 use cranelift_frontend::FunctionBuilder;
 use graphc_ir::Sym;
 use graphc_ir::dim::{Atom, Dim};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Evaluates expressions of the symbols, each once. Values are made in the current block, which must dominate all later uses.
 pub struct DimCode<'a> {

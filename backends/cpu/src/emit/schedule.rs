@@ -17,7 +17,7 @@ use graphc_abi::args::{self, FieldKind};
 use graphc_abi::{Ctx, ErrorRecord, Status};
 use graphc_ir::Dim;
 use graphc_passes::plan::{Arg, Buf, LoopId, Place, Plan, StepKind};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::mem::offset_of;
 use std::ops::Range;
 

@@ -6,7 +6,7 @@ use graphc_ir::op::Body;
 use graphc_ir::tape::{Entry, T, Tape};
 use graphc_ir::{Dim, Elem, Inst, InstData, Loc, Op, Tensor, Value};
 use graphc_passes::plan::{Access, Buf, Combine, Loop, LoopId, StepKind};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// A loop body being built over the index space `shape`.
 struct TapeBuilder {

@@ -18,8 +18,8 @@ use crate::error::{CompileError, Unsupported};
 use graphc_ir::{Def, Dim, Elem, Func, Inst, InstData, Loc, Module, Op, Region, Sym, Tensor, Type, Value};
 use graphc_passes::plan::{Buf, ConstId, ConstLayout, Place, Plan, Port, Step, StepKind};
 use graphc_passes::target::Target;
+use hashbrown::{HashMap, HashSet};
 use layout::Layout;
-use std::collections::{HashMap, HashSet};
 
 /// What is wrong with an instruction.
 type Fail = String;

@@ -16,7 +16,7 @@ use gimli::write::{
 use gimli::{Encoding, Format, LineEncoding, LittleEndian, constants as dw};
 use graphc_passes::plan::print::print_plan;
 use graphc_passes::plan::{Plan, StepKind};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// The listing, and what code belongs to its lines.
 pub struct Lines {

@@ -3,7 +3,7 @@
 use crate::error::CompileError;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use graphc_abi::ALIGN;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// What a word of a table points to.
 #[derive(Clone, Copy)]

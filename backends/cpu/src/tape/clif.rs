@@ -14,7 +14,7 @@ use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 use graphc_abi::Status;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Copies of a vector that are computed together, to hide latencies.
 const COPIES: usize = 4;

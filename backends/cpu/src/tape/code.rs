@@ -3,7 +3,7 @@
 //! Integers of at most 32 bits live in 32-bit lanes, extended by their own sign; halves live in `F32` lanes, always rounded to their
 //! format; so a lane is 32 bits wide unless 64-bit types occur, and then the code is scalar.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// A value: the index of its operation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

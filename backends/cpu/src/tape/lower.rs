@@ -5,7 +5,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, F32X4, F64, I8, I8X16, I16X8, I32, I32X4, I64};
 use cranelift_codegen::ir::{Block, Endianness, FuncRef, InstBuilder, MemFlagsData, Type, Value};
 use cranelift_frontend::FunctionBuilder;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Lanes of a vector.
 pub const WIDTH: usize = 4;

@@ -1,9 +1,9 @@
 //! Lane code in vector registers: the assembler with its constants, and register allocation for one straight line of operations.
 
 use super::code::{Code as Lanes, Op, Ty, V};
+use hashbrown::HashMap;
 use iced_x86::code_asm::CodeAssembler;
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
-use std::collections::HashMap;
 
 /// Why a loop is left to the general emitter.
 #[derive(Debug)]

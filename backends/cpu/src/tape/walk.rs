@@ -7,9 +7,9 @@ use super::nest::Lanes;
 use super::point::{GATHER, GATHER_LANES, Layout, POINTERS, Point, SCRATCH, TAIL, base, spread, stack, store, word};
 use super::vector::{Asm, Done, Leaves, Line, Set, TooBig, mem};
 use graphc_passes::plan::Combine;
+use hashbrown::HashMap;
 use iced_x86::code_asm::{self as asm, CodeLabel, qword_ptr};
 use iced_x86::{Code, Instruction, Register};
-use std::collections::HashMap;
 
 const FRAME: Register = Register::RDI;
 /// Longest lane code that is worth unrolling into machine code of our own.
