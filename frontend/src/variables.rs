@@ -82,7 +82,8 @@ pub(crate) fn declared(graph: &RawGraph) -> Result<Vec<Variable>> {
     Ok(variables)
 }
 
-/// Finds where the checkpoint has the values: by what the restore op assigns, else by the checkpoint's object graph, else by name.
+/// Finds where the checkpoint has the values: by its object graph where that names each variable once, else by what the restore op
+/// assigns, which takes longer to find out, else by the object graph, else by name.
 pub(crate) fn find_values(
     variables: &mut [Variable],
     graph: &RawGraph,
@@ -91,14 +92,24 @@ pub(crate) fn find_values(
     checkpoint: Option<&Checkpoint>,
 ) -> Result<()> {
     let Some(checkpoint) = checkpoint else { return Ok(()) };
-    let restored = restored_values(graph, library, saver)?;
     let tracked = tracked_values(checkpoint);
+    let named = |key: &str| Some(key).filter(|k| checkpoint.contains(k)).map(|k| Stored { key: k.to_string(), slice: None });
+    let by_object = |v: &Variable| match tracked.get(&v.name).or_else(|| tracked.get(&v.node)).map(Vec::as_slice) {
+        Some([key]) => named(key),
+        _ => None,
+    };
+    let found: Option<Vec<Stored>> = variables.iter().map(by_object).collect();
+    if let Some(found) = found {
+        variables.iter_mut().zip(found).for_each(|(v, stored)| v.stored = Some(stored));
+        return Ok(());
+    }
+    let restored = restored_values(graph, library, saver)?;
     for variable in variables {
-        let named = |key: &str| Some(key).filter(|k| checkpoint.contains(k)).map(|k| Stored { key: k.to_string(), slice: None });
+        let tracked = |name: &str| tracked.get(name).and_then(|keys| named(keys.last()?));
         let from_restore = restored.get(&variable.key).filter(|s| checkpoint.contains(&s.key)).cloned();
         variable.stored = from_restore
-            .or_else(|| named(tracked.get(&variable.name)?))
-            .or_else(|| named(tracked.get(&variable.node)?))
+            .or_else(|| tracked(&variable.name))
+            .or_else(|| tracked(&variable.node))
             .or_else(|| named(&variable.name))
             .or_else(|| named(&variable.node));
     }
@@ -170,12 +181,15 @@ fn through_identities(graph: &RawGraph, mut value: Value) -> Value {
 }
 
 /// Checkpoint keys by the full names that the object graph in the checkpoint records.
-fn tracked_values(checkpoint: &Checkpoint) -> HashMap<String, String> {
+fn tracked_values(checkpoint: &Checkpoint) -> HashMap<String, Vec<String>> {
     let proto = checkpoint.read("_CHECKPOINTABLE_OBJECT_GRAPH").ok();
     let bytes = proto.and_then(|t| t.strings().ok().and_then(|s| s.first().cloned()));
     let graph = bytes.and_then(|b| TrackableObjectGraph::decode(b).ok()).unwrap_or_default();
-    let attributes = graph.nodes.into_iter().flat_map(|n| n.attributes).filter(|a| !a.full_name.is_empty());
-    attributes.map(|a| (a.full_name, a.checkpoint_key)).collect()
+    let mut keys: HashMap<String, Vec<String>> = HashMap::new();
+    for a in graph.nodes.into_iter().flat_map(|n| n.attributes).filter(|a| !a.full_name.is_empty()) {
+        keys.entry(a.full_name).or_default().push(a.checkpoint_key);
+    }
+    keys
 }
 
 /// The value of a variable, of the type and shape that the graph declares.
