@@ -137,6 +137,15 @@ impl Dim {
         }
     }
 
+    /// Terms in normal order, each `factor` times, which is not zero: the order stays.
+    fn scaled(terms: &Arc<[Term]>, factor: i64) -> Dim {
+        if factor == 1 {
+            return Dim(Repr::Poly(terms.clone()));
+        }
+        let scale = |t: &Term| Term { atoms: t.atoms.clone(), coef: t.coef.saturating_mul(factor) };
+        Dim(Repr::Poly(terms.iter().map(scale).collect()))
+    }
+
     /// Quotient rounded down. A zero divisor gives zero.
     pub fn floor_div(&self, d: &Dim) -> Dim {
         if let (Some(a), Some(b)) = (self.as_const(), d.as_const()) {
@@ -215,7 +224,10 @@ impl Dim {
 
     /// `Some(1)` if positive, `Some(0)` if never negative, `Some(-1)` if negative, for all values of the symbols; `None` if unknown.
     pub fn sign(&self) -> Option<i32> {
-        let terms = self.to_terms();
+        let terms = match &self.0 {
+            Repr::Const(c) => return Some(c.signum() as i32),
+            Repr::Poly(terms) => terms,
+        };
         let constant = terms.iter().find(|t| t.atoms.is_empty()).map_or(0, |t| t.coef);
         let rest = || terms.iter().filter(|t| !t.atoms.is_empty());
         if rest().all(|t| t.coef > 0 && t.atoms.iter().all(Atom::never_negative)) && constant >= 0 {
@@ -269,6 +281,9 @@ impl Dim {
 
     /// The greatest common divisor of the coefficients and the expression divided by it; `(0, 0)` for zero.
     pub fn split_content(&self) -> (i64, Dim) {
+        if let Some(c) = self.as_const() {
+            return (gcd(0, c), Dim::from(c.signum()));
+        }
         let terms = self.to_terms();
         let g = terms.iter().fold(0i64, |g, t| gcd(g, t.coef));
         if g == 0 {
@@ -379,6 +394,12 @@ impl From<usize> for Dim {
 impl ops::Add for &Dim {
     type Output = Dim;
     fn add(self, o: &Dim) -> Dim {
+        match (&self.0, &o.0) {
+            (Repr::Const(a), Repr::Const(b)) => return Dim::from(a.saturating_add(*b)),
+            (Repr::Const(0), _) => return o.clone(),
+            (_, Repr::Const(0)) => return self.clone(),
+            _ => {}
+        }
         let mut t = self.to_terms();
         t.extend(o.to_terms());
         Dim::from_terms(t)
@@ -388,6 +409,11 @@ impl ops::Add for &Dim {
 impl ops::Sub for &Dim {
     type Output = Dim;
     fn sub(self, o: &Dim) -> Dim {
+        match (&self.0, &o.0) {
+            (Repr::Const(a), Repr::Const(b)) => return Dim::from(a.saturating_add(b.saturating_neg())),
+            (_, Repr::Const(0)) => return self.clone(),
+            _ => {}
+        }
         let mut t = self.to_terms();
         t.extend(o.to_terms().into_iter().map(|t| Term { coef: t.coef.saturating_neg(), ..t }));
         Dim::from_terms(t)
@@ -397,6 +423,12 @@ impl ops::Sub for &Dim {
 impl ops::Mul for &Dim {
     type Output = Dim;
     fn mul(self, o: &Dim) -> Dim {
+        match (&self.0, &o.0) {
+            (Repr::Const(a), Repr::Const(b)) => return Dim::from(a.saturating_mul(*b)),
+            (Repr::Const(0), _) | (_, Repr::Const(0)) => return Dim::ZERO,
+            (Repr::Const(c), Repr::Poly(terms)) | (Repr::Poly(terms), Repr::Const(c)) => return Dim::scaled(terms, *c),
+            _ => {}
+        }
         let (a, b) = (self.to_terms(), o.to_terms());
         let mut out = Vec::with_capacity(a.len() * b.len());
         for x in &a {
