@@ -3,6 +3,7 @@
 
 use crate::graph::Node;
 use crate::proto::attr_value::Value as Attr;
+use std::cmp::Ordering;
 
 /// A line an op, in the order of names: name, kernels for the CPU, kernels in XLA's compiler for the CPU; `data/make_kernels.py` writes
 /// it and says how.
@@ -41,24 +42,26 @@ pub fn covers(node: &Node, device: Device) -> bool {
 /// The kernels of an op for both devices. The lines are searched as they are: a graph has few ops, and a table of all would take longer to
 /// make than to do without.
 fn kernels(op: &str) -> Option<[&'static str; 2]> {
-    let name = |k: usize| fields(k).next().unwrap_or_default();
+    let order = |line: &str| line.bytes().take_while(|&c| c != b'\t').cmp(op.bytes());
     let (mut low, mut high) = (0, COUNT);
     while low < high {
         let middle = low + (high - low) / 2;
-        if name(middle) < op { low = middle + 1 } else { high = middle }
+        match order(line(middle)) {
+            Ordering::Less => low = middle + 1,
+            Ordering::Equal => {
+                let mut fields = line(middle).trim_end_matches('\n').split('\t').skip(1);
+                return Some([fields.next()?, fields.next()?]);
+            }
+            Ordering::Greater => high = middle,
+        }
     }
-    let mut found = fields(low);
-    if found.next()? != op {
-        return None;
-    }
-    Some([found.next()?, found.next()?])
+    None
 }
 
-/// What a line holds; nothing behind the last line.
-fn fields(k: usize) -> std::str::Split<'static, char> {
+/// A line with its end; nothing behind the last line.
+fn line(k: usize) -> &'static str {
     let bounds = STARTS.get(k).zip(STARTS.get(k + 1));
-    let line = bounds.and_then(|(&from, &to)| LINES.get(from as usize..to as usize));
-    line.unwrap_or_default().trim_end_matches('\n').split('\t')
+    bounds.and_then(|(&from, &to)| LINES.get(from as usize..to as usize)).unwrap_or_default()
 }
 
 const TEXT: &[u8] = LINES.as_bytes();
@@ -90,11 +93,17 @@ static STARTS: [u32; COUNT + 1] = {
 /// Whether a node's attribute has one of the values of a constraint `name=value,value`; a list must have them alone.
 fn meets(node: &Node, constraint: &str) -> bool {
     let Some((name, values)) = constraint.split_once('=') else { return true };
-    let holds = |t: i32| values.split(',').any(|v| v.parse() == Ok(if t > 100 { t - 100 } else { t }));
+    let holds = |value: &[u8]| values.as_bytes().split(|&c| c == b',').any(|v| v == value);
+    // The number of a type has at most two digits, and that of a reference to it is 100 more.
+    let holds_type = |t: i32| match if t > 100 { t - 100 } else { t } {
+        t @ 0..10 => holds(&[b'0' + t as u8]),
+        t @ 10..100 => holds(&[b'0' + (t / 10) as u8, b'0' + (t % 10) as u8]),
+        _ => false,
+    };
     match node.attr(name) {
-        Some(Attr::Type(t)) => holds(*t),
-        Some(Attr::List(l)) => l.r#type.iter().all(|&t| holds(t)),
-        Some(Attr::S(s)) => values.split(',').any(|v| v.as_bytes() == s.as_slice()),
+        Some(Attr::Type(t)) => holds_type(*t),
+        Some(Attr::List(l)) => l.r#type.iter().all(|&t| holds_type(t)),
+        Some(Attr::S(s)) => holds(s),
         _ => true,
     }
 }

@@ -195,11 +195,13 @@ fn elementwise_f32(op: Op, x: &[&Tensor], attrs: &Attrs, shape: &[usize]) -> Opt
 fn rows_f32(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32) -> Vec<u8> {
     const SIZE: usize = size_of::<f32>();
     let (a, b) = (a.bytes(), b.as_slice::<f32>().unwrap_or_default());
-    let mut out = vec![0u8; a.len()];
-    let row = b.len().max(1) * SIZE;
-    for (row, to) in a.chunks_exact(row).zip(out.chunks_exact_mut(row)) {
-        for ((x, y), o) in row.chunks_exact(SIZE).zip(b.iter()).zip(to.chunks_exact_mut(SIZE)) {
-            o.copy_from_slice(&f(f32::from_le_bytes([x[0], x[1], x[2], x[3]]), *y).to_le_bytes());
+    // Not zeroed first: that would be another pass over fresh memory.
+    let mut out = Vec::with_capacity(a.len());
+    for row in a.chunks_exact(b.len().max(1) * SIZE) {
+        let at = out.len();
+        out.extend_from_slice(row);
+        for (x, y) in out[at..].chunks_exact_mut(SIZE).zip(b.iter()) {
+            x.copy_from_slice(&f(f32::from_le_bytes([x[0], x[1], x[2], x[3]]), *y).to_le_bytes());
         }
     }
     out
