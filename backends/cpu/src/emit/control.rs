@@ -3,7 +3,7 @@
 //! What code knows on its way (values of dimensions, addresses, what argument blocks hold) counts only where that code has surely run.
 
 use super::dims::Computed;
-use super::schedule::{ArgBlock, Base, Schedule};
+use super::schedule::{ArgBlock, Base, Schedule, record_launch};
 use super::{Definer, codegen};
 use crate::error::CompileError;
 use cranelift_codegen::ir::types::{I8, I32, I64};
@@ -107,7 +107,7 @@ impl<M: Definer> Schedule<'_, '_, M> {
 
     /// Leaves a cancelled run: a loop may have no launch that would.
     fn check_cancelled(&mut self, number: usize) {
-        if self.hooks.is_none() {
+        if !self.hooks {
             return;
         }
         let [check, go] = [(); 2].map(|()| self.b.create_block());
@@ -116,8 +116,10 @@ impl<M: Definer> Schedule<'_, '_, M> {
         self.b.switch_to_block(check);
         let set = self.b.ins().atomic_load(I32, MemFlagsData::trusted(), flag);
         let launch = self.b.ins().iconst(I64, number as i64);
+        // What the record holds counts only if the run fails.
+        record_launch(self.b, self.ctx, launch);
         let status = self.b.ins().iconst(I32, Status::Cancelled as i64);
-        self.b.ins().brif(set, self.fail, &[launch.into(), status.into()], go, &[]);
+        self.b.ins().brif(set, self.fail, &[status.into()], go, &[]);
         self.b.switch_to_block(go);
     }
 }

@@ -9,7 +9,8 @@ use crate::weights::Weights;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    Block, FuncRef, InstBuilder, MemFlagsData, Signature, SourceLoc, StackSlot, StackSlotData, StackSlotKind, Value,
+    AbiParam, Block, FuncRef, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot, StackSlotData, StackSlotKind,
+    Value,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
@@ -61,19 +62,14 @@ pub(super) struct Schedule<'a, 'f, M: Definer> {
     kernels: HashMap<&'static str, FuncRef>,
     loops: HashMap<LoopId, FuncRef>,
     loop_ids: &'a [FuncId],
-    /// Takes the launch's number and its status, and returns.
+    /// Calls kernels and loops; see [`define_launcher`].
+    launcher: FuncRef,
+    /// Takes the status of a launch that failed, and returns it.
     pub(super) fail: Block,
-    pub(super) hooks: Option<Hooks>,
+    /// Whether runs can be cancelled.
+    pub(super) hooks: bool,
     /// Branches and loops around the code at hand.
     pub(super) open: Vec<Open>,
-}
-
-/// Checks before and after launches.
-pub(super) struct Hooks {
-    /// True where the run can be cancelled or is traced.
-    watched: Value,
-    traced: Value,
-    hook: FuncRef,
 }
 
 /// Steps of one function, more or less: functions are compiled in parallel, and some passes of the compiler take more than linear time
@@ -90,8 +86,9 @@ pub fn define<M: Definer>(
     loop_ids: &[FuncId],
     opts: &EmitOptions,
 ) -> Result<(), CompileError> {
-    let hook = if opts.no_hooks || plan.steps.is_empty() { None } else { Some(define_hook(module, id)?) };
-    let source = Source { plan, weights, loop_ids, hook };
+    let hooks = !opts.no_hooks;
+    let launcher = define_launcher(module, id, hooks)?;
+    let source = Source { plan, weights, loop_ids, launcher, hooks };
     let parts = parts(plan);
     if let [whole] = parts.as_slice() {
         return define_steps(module, id, sig, &source, whole.clone());
@@ -175,7 +172,8 @@ struct Source<'a> {
     plan: &'a Plan,
     weights: &'a Weights,
     loop_ids: &'a [FuncId],
-    hook: Option<FuncId>,
+    launcher: FuncId,
+    hooks: bool,
 }
 
 /// Defines a function of some of the steps.
@@ -186,20 +184,12 @@ fn define_steps<M: Definer>(
     source: &Source,
     steps: Range<usize>,
 ) -> Result<(), CompileError> {
-    let Source { plan, weights, loop_ids, hook } = *source;
+    let Source { plan, weights, loop_ids, launcher, hooks } = *source;
     define_function(module, id, sig, |module, b, p| {
         let fail = b.create_block();
         b.set_cold_block(fail);
-        b.append_block_param(fail, I64);
         b.append_block_param(fail, I32);
-        let hooks = hook.map(|id| {
-            let hook = module.declare_func_in_func(id, b.func);
-            let load = |b: &mut FunctionBuilder, at: usize| b.ins().load(I64, MemFlagsData::trusted(), p[0], at as i32);
-            let cancel = load(b, offset_of!(Ctx, cancel));
-            let trace = load(b, offset_of!(Ctx, trace));
-            let watched = b.ins().bor(cancel, trace);
-            Hooks { watched, traced: trace, hook }
-        });
+        let launcher = module.declare_func_in_func(launcher, b.func);
         let mut s = Schedule {
             module,
             b,
@@ -213,6 +203,7 @@ fn define_steps<M: Definer>(
             kernels: HashMap::new(),
             loops: HashMap::new(),
             loop_ids,
+            launcher,
             fail,
             hooks,
             open: Vec::new(),
@@ -223,9 +214,7 @@ fn define_steps<M: Definer>(
         let ok = b.ins().iconst(I32, Status::Ok as i64);
         b.ins().return_(&[ok]);
         b.switch_to_block(fail);
-        let (launch, status) = (b.block_params(fail)[0], b.block_params(fail)[1]);
-        let record = b.ins().load(I64, MemFlagsData::trusted(), p[0], offset_of!(Ctx, error) as i32);
-        b.ins().store(MemFlagsData::trusted(), launch, record, offset_of!(ErrorRecord, launch) as i32);
+        let status = b.block_params(fail)[0];
         b.ins().return_(&[status]);
         Ok(())
     })
@@ -274,48 +263,79 @@ pub fn define_bind<M: Definer>(module: &mut M, id: FuncId, sig: Signature, plan:
     })
 }
 
-/// `fn(ctx, launch, end) -> status`: tells the tracer, and gives `Cancelled` before a launch of a cancelled run.
-fn define_hook<M: Definer>(module: &mut M, of: FuncId) -> Result<FuncId, CompileError> {
-    let sig = status_signature(module, 3);
-    let name = format!("{}.hook", module.declarations().get_function_decl(of).linkage_name(of));
+/// Defines `fn(ctx, launch, callee, args, sizes) -> status`, which calls a kernel with its arguments, or a loop with its pointers and
+/// sizes; a kernel takes no notice of the last. Of a run that is cancelled it gives `Cancelled` instead, and a tracer hears of launches
+/// before and after. A launch that fails is written into the run's record.
+///
+/// Schedules have no checks of their own: they are long, and compiled before anything runs.
+fn define_launcher<M: Definer>(module: &mut M, of: FuncId, hooks: bool) -> Result<FuncId, CompileError> {
+    let sig = status_signature(module, 5);
+    let name = format!("{}.launch", module.declarations().get_function_decl(of).linkage_name(of));
     let id = module.declare_function(&name, Linkage::Local, &sig)?;
+    let flags = MemFlagsData::trusted();
     define_function(module, id, sig, |module, b, p| {
-        let load = |b: &mut FunctionBuilder, at: usize| b.ins().load(I64, MemFlagsData::trusted(), p[0], at as i32);
-        let [call, traced, before, check, cancelled, done] = [(); 6].map(|()| b.create_block());
-        let trace = load(b, offset_of!(Ctx, trace));
-        b.ins().brif(trace, call, &[], traced, &[]);
-
-        b.switch_to_block(call);
-        let mut trace_sig = module.make_signature();
-        let word = cranelift_codegen::ir::AbiParam::new;
-        trace_sig.params.extend([word(I64), word(I64), word(I32)]);
-        let trace_sig = b.import_signature(trace_sig);
-        let data = load(b, offset_of!(Ctx, trace_data));
-        let end = b.ins().ireduce(I32, p[2]);
-        b.ins().call_indirect(trace_sig, trace, &[data, p[1], end]);
-        b.ins().jump(traced, &[]);
-
-        b.switch_to_block(traced);
-        b.ins().brif(p[2], done, &[], before, &[]);
-
-        b.switch_to_block(before);
-        let flag = load(b, offset_of!(Ctx, cancel));
-        b.ins().brif(flag, check, &[], done, &[]);
-
-        b.switch_to_block(check);
-        let set = b.ins().atomic_load(I32, MemFlagsData::trusted(), flag);
-        b.ins().brif(set, cancelled, &[], done, &[]);
-
-        b.switch_to_block(cancelled);
-        let status = b.ins().iconst(I32, Status::Cancelled as i64);
-        b.ins().return_(&[status]);
-
+        let &[ctx, launch, callee, args, sizes] = p else { return Err(codegen("a launcher of other parameters")) };
+        let load = |b: &mut FunctionBuilder, at: usize| b.ins().load(I64, flags, ctx, at as i32);
+        let fail = b.create_block();
+        b.set_cold_block(fail);
+        b.append_block_param(fail, I32);
+        let hooks = hooks.then(|| {
+            let [cancel, trace] = [offset_of!(Ctx, cancel), offset_of!(Ctx, trace)].map(|at| load(b, at));
+            let mut signature = module.make_signature();
+            signature.params.extend([I64, I64, I32].map(AbiParam::new));
+            (cancel, trace, b.import_signature(signature))
+        });
+        // Goes on in a new block, having told the tracer.
+        let tell = |b: &mut FunctionBuilder, trace: Value, signature: SigRef, end: bool| {
+            let [tell, told] = [(); 2].map(|()| b.create_block());
+            b.set_cold_block(tell);
+            b.ins().brif(trace, tell, &[], told, &[]);
+            b.switch_to_block(tell);
+            let (data, end) = (load(b, offset_of!(Ctx, trace_data)), b.ins().iconst(I32, end as i64));
+            b.ins().call_indirect(signature, trace, &[data, launch, end]);
+            b.ins().jump(told, &[]);
+            b.switch_to_block(told);
+        };
+        if let Some((cancel, trace, signature)) = hooks {
+            let [watched, go] = [(); 2].map(|()| b.create_block());
+            b.set_cold_block(watched);
+            let any = b.ins().bor(cancel, trace);
+            b.ins().brif(any, watched, &[], go, &[]);
+            b.switch_to_block(watched);
+            tell(b, trace, signature, false);
+            let check = b.create_block();
+            b.ins().brif(cancel, check, &[], go, &[]);
+            b.switch_to_block(check);
+            let set = b.ins().atomic_load(I32, flags, cancel);
+            let cancelled = b.ins().iconst(I32, Status::Cancelled as i64);
+            b.ins().brif(set, fail, &[cancelled.into()], go, &[]);
+            b.switch_to_block(go);
+        }
+        let signature = status_signature(module, 3);
+        let signature = b.import_signature(signature);
+        let call = b.ins().call_indirect(signature, callee, &[ctx, args, sizes]);
+        let status = b.inst_results(call)[0];
+        let done = b.create_block();
+        b.ins().brif(status, fail, &[status.into()], done, &[]);
         b.switch_to_block(done);
-        let ok = b.ins().iconst(I32, 0);
+        if let Some((_, trace, signature)) = hooks {
+            tell(b, trace, signature, true);
+        }
+        let ok = b.ins().iconst(I32, Status::Ok as i64);
         b.ins().return_(&[ok]);
+        b.switch_to_block(fail);
+        let status = b.block_params(fail)[0];
+        record_launch(b, ctx, launch);
+        b.ins().return_(&[status]);
         Ok(())
     })?;
     Ok(id)
+}
+
+/// Writes into the run's record which launch failed.
+pub(super) fn record_launch(b: &mut FunctionBuilder, ctx: Value, launch: Value) {
+    let record = b.ins().load(I64, MemFlagsData::trusted(), ctx, offset_of!(Ctx, error) as i32);
+    b.ins().store(MemFlagsData::trusted(), launch, record, offset_of!(ErrorRecord, launch) as i32);
 }
 
 impl<M: Definer> Schedule<'_, '_, M> {
@@ -324,12 +344,13 @@ impl<M: Definer> Schedule<'_, '_, M> {
         // Line information is made of it.
         self.b.set_srcloc(SourceLoc::new(i as u32));
         let step = &self.plan.steps[i];
-        let (callee, operands) = match &step.kind {
+        let (callee, [args, sizes]) = match &step.kind {
             StepKind::Kernel { symbol, args } => {
                 if self.copies_itself(symbol, args)? {
                     return Ok(());
                 }
-                (self.kernel(symbol)?, vec![self.kernel_args(symbol, args)?])
+                let args = self.kernel_args(symbol, args)?;
+                (self.kernel(symbol)?, [args, args])
             }
             StepKind::Loop { id, inputs, outputs } => (self.loop_ref(*id)?, self.loop_args(*id, inputs, outputs)?),
             kind => return self.control(kind, i),
@@ -342,15 +363,10 @@ impl<M: Definer> Schedule<'_, '_, M> {
             self.b.ins().brif(not_empty, launch, &[], next, &[]);
             self.b.switch_to_block(launch);
         }
-        self.hook(number, false);
-        let call_args: Vec<Value> = std::iter::once(self.ctx).chain(operands).collect();
-        let call = self.b.ins().call(callee, &call_args);
+        let callee = self.b.ins().func_addr(I64, callee);
+        let call = self.b.ins().call(self.launcher, &[self.ctx, number, callee, args, sizes]);
         let status = self.b.inst_results(call)[0];
-        let done = self.b.create_block();
-        self.b.ins().brif(status, self.fail, &[number.into(), status.into()], done, &[]);
-        self.b.switch_to_block(done);
-        self.hook(number, true);
-        self.b.ins().jump(next, &[]);
+        self.b.ins().brif(status, self.fail, &[status.into()], next, &[]);
         self.b.switch_to_block(next);
         Ok(())
     }
@@ -386,20 +402,6 @@ impl<M: Definer> Schedule<'_, '_, M> {
         };
         let alike = walks(crate::lower::kernel::S, "x_offset") == walks(crate::lower::kernel::T, "y_offset");
         Ok(alike && at("x")? == at("y")?)
-    }
-
-    fn hook(&mut self, number: Value, end: bool) {
-        let Some(h) = &self.hooks else { return };
-        let (cond, hook) = (if end { h.traced } else { h.watched }, h.hook);
-        let [call, next] = [(); 2].map(|()| self.b.create_block());
-        self.b.set_cold_block(call);
-        self.b.ins().brif(cond, call, &[], next, &[]);
-        self.b.switch_to_block(call);
-        let end = self.b.ins().iconst(I64, end as i64);
-        let inst = self.b.ins().call(hook, &[self.ctx, number, end]);
-        let status = self.b.inst_results(inst)[0];
-        self.b.ins().brif(status, self.fail, &[number.into(), status.into()], next, &[]);
-        self.b.switch_to_block(next);
     }
 
     fn kernel(&mut self, symbol: &'static str) -> Result<FuncRef, CompileError> {
@@ -439,7 +441,7 @@ impl<M: Definer> Schedule<'_, '_, M> {
         self.store(symbol, &words)
     }
 
-    fn loop_args(&mut self, id: LoopId, inputs: &[Buf], outputs: &[Buf]) -> Result<Vec<Value>, CompileError> {
+    fn loop_args(&mut self, id: LoopId, inputs: &[Buf], outputs: &[Buf]) -> Result<[Value; 2], CompileError> {
         let pointers = inputs.iter().chain(outputs).map(|&b| self.address(b, &Dim::ZERO)).collect::<Result<Vec<_>, _>>()?;
         let plan = self.plan;
         let l = plan.loops.get(id.index()).ok_or_else(|| codegen("a loop that the plan does not have"))?;
@@ -447,7 +449,7 @@ impl<M: Definer> Schedule<'_, '_, M> {
         let pointers = self.store(&format!("ptrs{}", pointers.len()), &pointers)?;
         // Blocks are kept apart by length, and never empty.
         let dims = if dims.is_empty() { pointers } else { self.store(&format!("dims{}", dims.len()), &dims)? };
-        Ok(vec![pointers, dims])
+        Ok([pointers, dims])
     }
 
     /// Makes the argument block `name` hold `words`.
