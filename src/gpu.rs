@@ -12,7 +12,7 @@ use std::path::Path;
 pub const STAGES: [&str; 5] = ["gpu-kernel", "gpu-canonical", "gpu-spirv", "gpu-nvvm", "gpu-ptx"];
 
 /// SPIR-V for a device with all that kernels can use.
-const SPIRV: Flavour = Flavour::Spirv(Features { int8: true, int16: true, int64: true, float64: true });
+const SPIRV: Flavour = Flavour::Spirv(Features::ALL);
 
 /// PTX for all devices from compute capability 8.0 on.
 const PTX: Flavour = Flavour::Ptx(Chip::COMMON);

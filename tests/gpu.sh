@@ -39,5 +39,17 @@ for model in "$golden"/*/saved_model; do
     "$graphc" check "$model" "${model%saved_model}"io_*.npz --backend gpu
 done
 "$graphc" check $golden/words/saved_model $golden/words/io_*.npz --backend gpu --place-by device
+# Packages: made without a device, run without MLIR.
+packages=$target/gpu-packages
+mkdir -p "$packages"
+for name in mlp small_cnn transformer recurrent; do
+    "$graphc" compile $golden/$name/saved_model -o "$packages/$name.graphc" --device GPU:0 --gpu-targets sm_80,sm_90,spirv,spirv-basic
+done
+tests/portable.sh
+cargo build --release --package graphc --features gpu-driver --quiet
+for name in mlp small_cnn transformer recurrent; do
+    "$graphc" check "$packages/$name.graphc" $golden/$name/io_*.npz
+    "$graphc" check "$packages/$name.graphc" $golden/$name/io_*.npz --backend gpu
+done
 # The build of the CPU is what others measure and test.
 cargo build --release --package graphc --quiet

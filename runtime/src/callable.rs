@@ -298,7 +298,17 @@ impl Callable {
     /// As [`Callable::plan`].
     pub fn ahead(&self, feeds: Option<&[View]>) -> Result<Ahead> {
         self.compiled_whole()?;
-        specialise::plan_ahead(&self.shared, self.source()?, feeds)
+        specialise::plan_ahead(&self.shared, self.source()?, feeds, self.shared.processors.cpu())
+    }
+
+    /// As [`Callable::ahead`], for GPUs.
+    ///
+    /// # Errors
+    /// As [`Callable::plan`].
+    #[cfg(feature = "gpu")]
+    pub fn ahead_on_gpu(&self, feeds: Option<&[View]>) -> Result<Ahead> {
+        self.compiled_whole()?;
+        specialise::plan_ahead(&self.shared, self.source()?, feeds, &crate::processor::Processor::AnyGpu)
     }
 
     /// The graph in stages, if it runs so.

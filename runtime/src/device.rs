@@ -170,7 +170,7 @@ pub fn devices() -> (Vec<DeviceDescription>, Option<Error>) {
     (std::iter::once(cpu).chain(more).collect(), error)
 }
 
-#[cfg(feature = "gpu")]
+#[cfg(feature = "gpu-driver")]
 fn gpus() -> (Vec<DeviceDescription>, Option<Error>) {
     match graphc_gpu::devices() {
         Ok(found) => {
@@ -185,7 +185,7 @@ fn gpus() -> (Vec<DeviceDescription>, Option<Error>) {
     }
 }
 
-#[cfg(not(feature = "gpu"))]
+#[cfg(not(feature = "gpu-driver"))]
 fn gpus() -> (Vec<DeviceDescription>, Option<Error>) {
     (Vec::new(), None)
 }

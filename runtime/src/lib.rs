@@ -5,6 +5,8 @@ mod callable;
 mod device;
 mod error;
 mod memory;
+#[cfg(feature = "gpu-driver")]
+mod packaged;
 mod placement;
 mod processor;
 mod program;
@@ -27,6 +29,8 @@ pub use callable::{Callable, Port};
 pub use device::{DeviceDescription, DeviceName, DeviceSpec, devices};
 pub use error::{Error, Result, StatusCode};
 pub use graphc_engine::Pool;
+#[cfg(feature = "gpu-driver")]
+pub use packaged::{DeviceFunction, Variant};
 pub use placement::PlaceBy;
 pub use program::{Program, RunOptions, Tracer};
 pub use session::{Session, SessionOptions};

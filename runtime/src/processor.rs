@@ -18,6 +18,9 @@ pub enum Processor {
     Cpu,
     /// The CPU, with choices that are timed on it.
     Tuned(Tuning),
+    /// Some GPU, for which code is made ahead of time.
+    #[cfg(feature = "gpu")]
+    AnyGpu,
     #[cfg(feature = "gpu")]
     Gpu {
         device: graphc_gpu::Device,
@@ -92,7 +95,7 @@ pub enum Engine {
         code: Code,
         weights: PackedWeights,
     },
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-driver")]
     Gpu(Box<dyn graphc_gpu::Run>),
 }
 
@@ -119,9 +122,8 @@ impl Processor {
         {
             let _ = (cache, precision);
             let name = DeviceName::Gpu(index);
-            Err(Error::Device(format!(
-                "no device {name}: this build of graphc is for the CPU alone; build it with the feature `gpu`"
-            )))
+            let does = if cfg!(feature = "gpu-driver") { "runs packages on GPUs, not models" } else { "is for the CPU alone" };
+            Err(Error::Device(format!("no device {name}: this build of graphc {does}; build it with the feature `gpu`")))
         }
     }
 
@@ -131,7 +133,7 @@ impl Processor {
             Processor::Cpu => &CpuTarget,
             Processor::Tuned(t) => &t.cpu,
             #[cfg(feature = "gpu")]
-            Processor::Gpu { .. } => &graphc_gpu::GpuTarget,
+            Processor::Gpu { .. } | Processor::AnyGpu => &graphc_gpu::GpuTarget,
         }
     }
 
@@ -148,7 +150,7 @@ impl Processor {
                 plan
             }
             #[cfg(feature = "gpu")]
-            Processor::Gpu { .. } => graphc_gpu::plan(module, func).map_err(failed),
+            Processor::Gpu { .. } | Processor::AnyGpu => graphc_gpu::plan(module, func).map_err(failed),
         }
     }
 
@@ -159,6 +161,8 @@ impl Processor {
     pub fn compile(&self, plan: Plan, threads: usize) -> Result<(Plan, Engine)> {
         match self {
             Processor::Cpu | Processor::Tuned(_) => on_cpu(plan, threads),
+            #[cfg(feature = "gpu")]
+            Processor::AnyGpu => Err(failed("code for a GPU that is not there does not run here")),
             #[cfg(feature = "gpu")]
             Processor::Gpu { device, factors, kernels } => {
                 use graphc_cpu::CompileError;
@@ -188,7 +192,7 @@ impl Engine {
     pub fn trim(&self) {
         match self {
             Engine::Cpu { .. } => {}
-            #[cfg(feature = "gpu")]
+            #[cfg(feature = "gpu-driver")]
             Engine::Gpu(x) => x.trim(),
         }
     }
@@ -197,7 +201,7 @@ impl Engine {
     pub fn weights(&self) -> &[u8] {
         match self {
             Engine::Cpu { weights, .. } => weights.bytes(),
-            #[cfg(feature = "gpu")]
+            #[cfg(feature = "gpu-driver")]
             Engine::Gpu(_) => &[],
         }
     }

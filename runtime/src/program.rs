@@ -317,7 +317,7 @@ impl Program {
         }
         match &self.engine {
             Engine::Cpu { code, weights } => self.call(code, weights, pool, guard.pointers(), feeds, options, memory)?,
-            #[cfg(feature = "gpu")]
+            #[cfg(feature = "gpu-driver")]
             Engine::Gpu(x) => self.launch(&**x, guard.pointers(), feeds, memory)?,
         }
         self.vars.assigned();
@@ -325,7 +325,7 @@ impl Program {
     }
 
     /// Runs on a GPU.
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "gpu-driver")]
     fn launch(&self, x: &dyn graphc_gpu::Run, vars: *const *mut u8, feeds: &[View], memory: &RunMemory) -> Result<()> {
         use graphc_gpu::GpuError;
         let plan = &self.interface;

@@ -282,6 +282,26 @@ pub struct Ahead {
 }
 
 impl Ahead {
+    /// What `make` gives for all that a signature leaves open, and, where the graph must know more or assumes what does not hold for one
+    /// of the examples, for that.
+    ///
+    /// # Errors
+    /// The first of `make`; if the graph must know more and there is no example, that.
+    pub fn of_all(examples: &[Vec<View>], make: &mut dyn FnMut(Option<&[View]>) -> Result<Ahead>) -> Result<Vec<Ahead>> {
+        let mut all = Vec::new();
+        match make(None) {
+            Ok(a) => all.push(a),
+            Err(e) if needs_feeds(&e) && !examples.is_empty() => {}
+            Err(e) => return Err(e),
+        }
+        for feeds in examples {
+            if !all.iter().any(|a| a.takes(feeds)) {
+                all.push(make(Some(feeds))?);
+            }
+        }
+        Ok(all)
+    }
+
     /// Whether the code will take these feeds.
     pub fn takes(&self, feeds: &[View]) -> bool {
         let same = |(k, t): &(usize, Tensor)| feeds.get(*k).is_some_and(|v| v.shape() == t.shape() && v.bytes() == t.bytes());
@@ -301,8 +321,8 @@ pub fn zero_status(graph: &RawGraph, node: &str) -> TfStatus {
 ///
 /// # Errors
 /// As [`plan`].
-pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Ahead> {
-    ahead(source, lowered(shared, legalise(shared.model()?, source, feeds)?, shared.processors.cpu())?)
+pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>, processor: &Processor) -> Result<Ahead> {
+    ahead(source, lowered(shared, legalise(shared.model()?, source, feeds)?, processor)?)
 }
 
 /// Plans once more what a program was compiled for.

@@ -1,10 +1,14 @@
 //! Ahead of time: models as objects, libraries, programs and packages.
 
+#[cfg(feature = "gpu-driver")]
+mod gpu;
 mod link;
 mod package;
 mod python;
 mod rust;
 
+#[cfg(feature = "gpu-driver")]
+pub use gpu::DeviceCode;
 pub use link::{Archive, Linker, archive};
 pub use package::Package;
 pub use python::wrapper;
@@ -64,21 +68,7 @@ impl Builder {
     /// # Errors
     /// If the graph cannot be compiled, or must know more and there is no example.
     pub fn function(&mut self, name: &str, callable: &Callable, examples: &[Vec<View>]) -> Result<(), Error> {
-        let whole = |callable: &Callable| -> Result<Vec<Ahead>, Error> {
-            let mut ahead = Vec::new();
-            match callable.ahead(None) {
-                Ok(a) => ahead.push(a),
-                Err(e) if graphc_runtime::needs_feeds(&e) && !examples.is_empty() => {}
-                Err(e) => return Err(e),
-            }
-            for feeds in examples {
-                if !ahead.iter().any(|a| a.takes(feeds)) {
-                    ahead.push(callable.ahead(Some(feeds))?);
-                }
-            }
-            Ok(ahead)
-        };
-        let function = match whole(callable) {
+        let function = match Ahead::of_all(examples, &mut |feeds| callable.ahead(feeds)) {
             Ok(ahead) => {
                 // Functions that come after may need what this one leaves behind.
                 if self.stateful {

@@ -1,6 +1,7 @@
 //! Packages: one file with a model's code and weights, which is mapped and run without any compilation.
 //!
-//! A line of JSON that says what is in the file, the object, and the file of weights, each at the start of a page.
+//! A line of JSON that says what is in the file, the object, and the file of weights, each at the start of a page; for GPUs, kernels and
+//! weights of their own.
 
 use super::{Machine, Object};
 use crate::Error;
@@ -27,6 +28,9 @@ struct Header {
     name: String,
     object: Part,
     weights: Part,
+    /// Code and weights for GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gpu: Option<[Part; 2]>,
 }
 
 /// A part of the file.
@@ -42,6 +46,8 @@ struct Part {
 pub struct Package {
     model: Model,
     weights: &'static [u8],
+    /// Code and weights for GPUs.
+    gpu: Option<[&'static [u8]; 2]>,
 }
 
 fn invalid(path: &Path, what: impl std::fmt::Display) -> Error {
@@ -53,17 +59,35 @@ impl Package {
     ///
     /// # Errors
     /// If the object or the file cannot be written.
-    pub fn write(mut object: Object, name: &str, machine: Machine, to: &Path) -> Result<(), Error> {
+    pub fn write(object: Object, name: &str, machine: Machine, to: &Path) -> Result<(), Error> {
+        Package::write_with(object, name, machine, None, to)
+    }
+
+    /// As [`Package::write`], with code and weights for GPUs.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_with(mut object: Object, name: &str, machine: Machine, gpu: Option<[Vec<u8>; 2]>, to: &Path) -> Result<(), Error> {
         let weights = object.weights.take().unwrap_or_default();
         let object = object.write().map_err(|e| Error::Compile(e.to_string()))?;
         let part = |at: usize, bytes: &[u8]| Part { at, len: bytes.len(), crc32c: crc32c::crc32c(bytes) };
         let weights_at = (PAGE + object.len()).next_multiple_of(PAGE);
+        let mut parts = vec![(PAGE, object.as_slice()), (weights_at, &weights)];
+        for bytes in gpu.iter().flatten() {
+            let end = parts.last().map_or(0, |(at, bytes)| at + bytes.len());
+            parts.push((end.next_multiple_of(PAGE), bytes));
+        }
         let header = Header {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             target: machine.triple().to_owned(),
             name: name.to_owned(),
             object: part(PAGE, &object),
             weights: part(weights_at, &weights),
+            gpu: if let [_, _, code, weights] = parts[..] {
+                Some([part(code.0, code.1), part(weights.0, weights.1)])
+            } else {
+                None
+            },
         };
         let header = serde_json::to_vec(&header).map_err(|e| invalid(to, e))?;
         let write = || -> io::Result<()> {
@@ -72,10 +96,10 @@ impl Package {
             file.write_all(&(header.len() as u32).to_le_bytes())?;
             file.write_all(&crc32c::crc32c(&header).to_le_bytes())?;
             file.write_all(&header)?;
-            file.seek(SeekFrom::Start(PAGE as u64))?;
-            file.write_all(&object)?;
-            file.seek(SeekFrom::Start(weights_at as u64))?;
-            file.write_all(&weights)?;
+            for (at, bytes) in &parts {
+                file.seek(SeekFrom::Start(*at as u64))?;
+                file.write_all(bytes)?;
+            }
             file.flush()
         };
         write().map_err(|e| invalid(to, e))
@@ -122,6 +146,15 @@ impl Package {
                 return Err(bad(&format!("its {what} is damaged")));
             }
         }
+        let mut gpu = None;
+        if let Some(parts) = &header.gpu {
+            for p in parts {
+                if crc32c::crc32c(part(p)?) != p.crc32c {
+                    return Err(bad("its code for GPUs is damaged"));
+                }
+            }
+            gpu = Some(parts.each_ref().map(|p| p.at..p.at + p.len));
+        }
         let range = header.weights.at..header.weights.at + weights.len();
         // SAFETY: the header names this version and system, and the checksum says that the object is as it was written.
         let code = unsafe { Loaded::load(object, graphc_stages::symbols()) }.map_err(|e| invalid(path, e))?;
@@ -130,11 +163,33 @@ impl Package {
         let map: &'static Mmap = Box::leak(Box::new(map));
         // SAFETY: the symbol is a model's table, which stays where it is.
         let model = unsafe { Model::new(model.cast()) }.map_err(|e| invalid(path, e))?;
-        Ok(Package { model, weights: &map[range] })
+        Ok(Package { model, weights: &map[range], gpu: gpu.map(|parts| parts.map(|r| &map[r])) })
     }
 
     pub fn model(&self) -> Model {
         self.model
+    }
+
+    /// A function on a GPU, with the package's code for it.
+    ///
+    /// # Errors
+    /// If the package has no such code, or the device is not there.
+    #[cfg(feature = "gpu-driver")]
+    pub fn on_device(
+        &self,
+        name: &str,
+        device: crate::DeviceName,
+        threads: usize,
+    ) -> Result<graphc_runtime::DeviceFunction, Error> {
+        let [code, weights] = self
+            .gpu
+            .ok_or_else(|| Error::Device("the package has no code for GPUs; compile the model with --device GPU:0".into()))?;
+        super::DeviceCode::read(code)?.load(name, device, weights, threads)
+    }
+
+    /// Whether there is code for GPUs in it.
+    pub fn is_for_gpus(&self) -> bool {
+        self.gpu.is_some()
     }
 
     /// An instance of the model that computes on `threads` threads.

@@ -1,9 +1,11 @@
 //! `graphc check`: a model's outputs against references.
 
+use super::packages::Function;
 use super::{Failure, ModelArgs, outln, print_json};
+use graphc::aot::Package;
 use graphc::compare::{Difference, compare};
 use graphc::linked::Linked;
-use graphc::{Callable, DeviceName, Tensor};
+use graphc::{Callable, DeviceName, Port, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,8 @@ An output agrees where no element is further away than atol + rtol * (greatest r
 
 Examples:
   graphc check tests/golden/mlp/saved_model tests/golden/mlp/io_*.npz
-  graphc check model/ ref.npz --backend interp --rtol 1e-5")]
+  graphc check model/ ref.npz --backend interp --rtol 1e-5
+  graphc check model.graphc ref.npz --backend gpu         a package that was compiled with --device GPU:0")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -68,17 +71,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.backend == Backend::Gpu && model.device == DeviceName::Cpu {
         model.device = DeviceName::Gpu(0);
     }
+    if Package::is_one(&model.model) {
+        return check_package(args, &model);
+    }
     let session = model.open(args.threads)?;
     let mut callables: Vec<(ModelArgs, Callable)> = Vec::new();
     // What is run, in order: its file, its arrays, and the number of its function.
     let mut all = Vec::new();
     for path in &args.references {
-        let arrays = graphc::npz::read(path).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
-        let runs = runs(arrays);
-        if runs.is_empty() {
-            return Err(Failure::input(format!("{}: no arrays named in/<name> and out/<name>", path.display())));
-        }
-        for run in runs {
+        for run in runs(path)? {
             let model = chosen(&args.model, session.model()?, &run);
             let alike = |m: &ModelArgs| m.feed == model.feed && m.fetch == model.fetch && m.signature == model.signature;
             let at = match callables.iter().position(|(m, _)| alike(m)) {
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                     callables.len() - 1
                 }
             };
-            let inputs = inputs(&callables[at].1, path, &run)?;
+            let inputs = inputs(callables[at].1.inputs(), path, &run)?;
             all.push((path, run, at, inputs));
         }
     }
@@ -110,9 +111,30 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             (Backend::Interp, _) => callable.interpret(inputs)?,
             _ => callable.run_tensors(inputs)?,
         };
-        outputs.extend(compared(args, callable, path, run, &got)?);
+        outputs.extend(compared(args, callable.outputs(), path, run, &got)?);
     }
     args.model.note_integers(&session);
+    tell(args, outputs)
+}
+
+/// Compares a function of a package, on the CPU or a GPU.
+fn check_package(args: &Args, model: &ModelArgs) -> Result<(), Failure> {
+    if matches!(args.backend, Backend::Interp | Backend::Object) {
+        return Err(Failure::usage("a package has code, which no other backend runs; leave --backend out, or say gpu"));
+    }
+    let function = Function::open(model, args.threads)?;
+    let mut outputs = Vec::new();
+    for path in &args.references {
+        for run in runs(path)? {
+            let got = function.run(&inputs(&function.inputs, path, &run)?)?;
+            outputs.extend(compared(args, &function.outputs, path, &run, &got)?);
+        }
+    }
+    tell(args, outputs)
+}
+
+/// Prints what was compared; a difference is a failure.
+fn tell(args: &Args, outputs: Vec<OutputReport>) -> Result<(), Failure> {
     let report = Report { agrees: outputs.iter().all(|o| o.agrees), outputs };
     if args.json {
         print_json(&report)?;
@@ -144,7 +166,8 @@ struct Run {
 }
 
 /// The runs that a reference file describes, in its order. They happen in one session, so that state goes from one to the next.
-fn runs(arrays: Vec<(String, Tensor)>) -> Vec<Run> {
+fn runs(path: &Path) -> Result<Vec<Run>, Failure> {
+    let arrays = graphc::npz::read(path).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
     let mut runs: Vec<Run> = Vec::new();
     for (name, tensor) in arrays {
         let at = |part: &str| if name.starts_with(part) { Some(0) } else { name.find(&format!("/{part}")).map(|k| k + 1) };
@@ -160,7 +183,10 @@ fn runs(arrays: Vec<(String, Tensor)>) -> Vec<Run> {
             false => runs[k].outputs.push((rest.trim_start_matches("out/").to_owned(), tensor)),
         }
     }
-    runs
+    if runs.is_empty() {
+        return Err(Failure::input(format!("{}: no arrays named in/<name> and out/<name>", path.display())));
+    }
+    Ok(runs)
 }
 
 /// What to feed and fetch: as the arguments say; for a graph without signatures, what the reference names. Where the reference has other
@@ -196,16 +222,16 @@ fn find(list: &[(String, Tensor)], name: &str) -> Option<Tensor> {
 }
 
 /// The inputs of a run, in the function's order.
-fn inputs(callable: &Callable, path: &Path, run: &Run) -> Result<Vec<Tensor>, Failure> {
+fn inputs(ports: &[Port], path: &Path, run: &Run) -> Result<Vec<Tensor>, Failure> {
     let none = |name: &str| Failure::input(format!("{}: no array \"{}in/{name}\"", path.display(), run.label));
-    callable.inputs().iter().map(|p| find(&run.inputs, &p.name).ok_or_else(|| none(&p.name))).collect()
+    ports.iter().map(|p| find(&run.inputs, &p.name).ok_or_else(|| none(&p.name))).collect()
 }
 
 /// What a run gave beside its reference.
-fn compared(args: &Args, callable: &Callable, path: &Path, run: &Run, got: &[Tensor]) -> Result<Vec<OutputReport>, Failure> {
+fn compared(args: &Args, ports: &[Port], path: &Path, run: &Run, got: &[Tensor]) -> Result<Vec<OutputReport>, Failure> {
     let label = |name: &str| format!("{}{name}", run.label);
     let mut reports = Vec::new();
-    for (port, got) in callable.outputs().iter().zip(got) {
+    for (port, got) in ports.iter().zip(got) {
         let Some(want) = find(&run.outputs, &port.name) else { continue };
         let difference = compare(got, &want);
         let agrees = difference.within(args.rtol, args.atol);

@@ -5,7 +5,7 @@ use super::run::views;
 use super::{Failure, ModelArgs, outln, print_json, progress};
 use clap::builder::PossibleValuesParser;
 use graphc::aot::{self, Archive, Builder, Cpu, Linker, Machine, Object, Package, Report, WeightsPlace};
-use graphc::{Callable, Error, Session};
+use graphc::{Callable, Error, Session, View};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,8 @@ Examples:
   graphc compile model/ -o mlp && ./mlp --input x.npz --output y.npz
   graphc compile model/ -o libmlp.so && python3 -c 'import mlp; print(mlp.Model()(x=...))'
   graphc compile model/ -o mlp.o && cc main.c mlp.o target/rt/libgraphc_rt.a -lm -lpthread
-  graphc compile model/ -o mlp.o --weights mlp.weights --target aarch64-unknown-linux-gnu")]
+  graphc compile model/ -o mlp.o --weights mlp.weights --target aarch64-unknown-linux-gnu
+  graphc compile model/ -o mlp.graphc --device GPU:0 && graphc run mlp.graphc --device GPU:0")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -53,6 +54,10 @@ pub struct Args {
     /// Instructions that code may use without asking. Whatever it is, an object for x86-64 uses better ones where the machine that runs it has them
     #[arg(long, default_value = "baseline", value_parser = PossibleValuesParser::new(Cpu::ALL.map(|(name, _)| name)))]
     cpu: String,
+    /// With --device GPU:0, kinds of GPUs that a package has code for: architectures of NVIDIA's, each for all that are newer too, spirv for
+    /// Vulkan, spirv-basic for Vulkan on devices without 8, 16 and 64-bit integers and f64
+    #[arg(long, value_name = "KIND", value_delimiter = ',', default_value = "sm_80,spirv")]
+    gpu_targets: Vec<String>,
     /// Keep symbols, and add line information for debuggers and profilers. It refers to NAME.plan, written beside the output: a line for
     /// each launch, with its node
     #[arg(short = 'g', long)]
@@ -108,18 +113,25 @@ impl Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    if args.model.device != graphc::DeviceName::Cpu {
-        return Err(Failure::usage("what `compile` writes runs on the CPU; leave --device out"));
-    }
     let (emit, machine) = (args.emit(), args.machine()?);
     let name = args.name(emit);
+    let for_gpu = args.model.device != graphc::DeviceName::Cpu;
+    if for_gpu && emit != Emit::Package {
+        return Err(Failure::usage("only packages (NAME.graphc) have code for GPUs; all else runs on the CPU, without --device"));
+    }
     if args.weights.is_some() && emit == Emit::Package {
         return Err(Failure::usage("a package has its weights in it; leave out --weights"));
     }
-    let session = args.model.open(1)?;
+    // Code for GPUs is made without one.
+    let session = ModelArgs { device: graphc::DeviceName::Cpu, ..args.model.clone() }.open(1)?;
     let mut builder = Builder::of(&session, &name)?;
+    let mut gpu = DeviceCode::new(args, for_gpu)?;
     for (function, callable) in functions(args, &session)? {
-        add(&mut builder, &function, &callable, &args.examples)?;
+        let mut targets = |examples: &[Vec<View>]| -> Result<(), Error> {
+            builder.function(&function, &callable, examples)?;
+            gpu.add(&function, &callable, examples)
+        };
+        add(&function, &callable, &args.examples, &mut targets)?;
     }
     let archive = builder.archive();
     // What links is looked for before code generation takes time.
@@ -150,7 +162,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             aot::archive(&bytes, &name, machine, &args.output)?;
             save(&args.output.with_file_name(format!("{}.rs", aot::identifier(&name))), module.as_bytes(), &mut written)?;
         }
-        None if emit == Emit::Package => Package::write(object, &name, machine, &args.output).map_err(Failure::output)?,
+        None if emit == Emit::Package => {
+            Package::write_with(object, &name, machine, gpu.parts()?, &args.output).map_err(Failure::output)?;
+        }
         linker => link(args, emit, &name, object, linker)?,
     }
     if matches!(emit, Emit::Object | Emit::Static | Emit::Shared) {
@@ -164,6 +178,53 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     tell(args, &name, machine, &report, &written, archive)
+}
+
+/// What goes into a package for GPUs.
+#[cfg(feature = "gpu")]
+struct DeviceCode {
+    code: Option<aot::DeviceCode>,
+    targets: Vec<graphc_gpu::Flavour>,
+    factors: graphc_gpu::target::Factors,
+}
+
+#[cfg(feature = "gpu")]
+impl DeviceCode {
+    fn new(args: &Args, wanted: bool) -> Result<DeviceCode, Failure> {
+        let targets = args.gpu_targets.iter().map(|t| t.parse().map_err(Failure::usage)).collect::<Result<_, _>>()?;
+        let factors = graphc::Precision::from(args.model.precision).into();
+        Ok(DeviceCode { code: wanted.then(aot::DeviceCode::default), targets, factors })
+    }
+
+    fn add(&mut self, name: &str, callable: &Callable, examples: &[Vec<View>]) -> Result<(), Error> {
+        self.code.as_mut().map_or(Ok(()), |c| c.add(name, callable, examples, &self.targets, self.factors))
+    }
+
+    fn parts(self) -> Result<Option<[Vec<u8>; 2]>, Error> {
+        let Some(mut code) = self.code else { return Ok(None) };
+        let weights = std::mem::take(&mut code.weights);
+        Ok(Some([code.write()?, weights]))
+    }
+}
+
+/// Nothing: this build makes no code for GPUs.
+#[cfg(not(feature = "gpu"))]
+struct DeviceCode;
+
+#[cfg(not(feature = "gpu"))]
+impl DeviceCode {
+    fn new(_: &Args, wanted: bool) -> Result<DeviceCode, Failure> {
+        let lacks = "code for GPUs: this build of graphc makes none; build it with the feature `gpu`";
+        if wanted { Err(Error::Unsupported(lacks.into()).into()) } else { Ok(DeviceCode) }
+    }
+
+    fn add(&mut self, _: &str, _: &Callable, _: &[Vec<View>]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn parts(self) -> Result<Option<[Vec<u8>; 2]>, Error> {
+        Ok(None)
+    }
 }
 
 /// The functions that the arguments choose, by name, the default one first.
@@ -185,8 +246,13 @@ fn functions(args: &Args, session: &Session) -> Result<Vec<(String, Callable)>, 
 }
 
 /// Adds a function; where the graph must know more than its signature says, with the example inputs.
-fn add(builder: &mut Builder, name: &str, callable: &Callable, examples: &InputArgs) -> Result<(), Failure> {
-    match builder.function(name, callable, &[]) {
+fn add(
+    name: &str,
+    callable: &Callable,
+    examples: &InputArgs,
+    to: &mut dyn FnMut(&[Vec<View>]) -> Result<(), Error>,
+) -> Result<(), Failure> {
+    match to(&[]) {
         Err(e) if graphc::needs_feeds(&e) => {
             let inputs = examples.tensors(callable.inputs()).map_err(|f| {
                 Failure::usage(format!(
@@ -194,7 +260,7 @@ fn add(builder: &mut Builder, name: &str, callable: &Callable, examples: &InputA
                     f.message
                 ))
             })?;
-            Ok(builder.function(name, callable, &[views(&inputs)?])?)
+            Ok(to(&[views(&inputs)?])?)
         }
         Err(e) => Err(Failure { message: format!("signature {name:?}: {e}"), ..Failure::from(e) }),
         Ok(()) => Ok(()),

@@ -27,8 +27,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     if let Some(e) = error {
         anstream::eprintln!("{e}");
-    } else if !cfg!(feature = "gpu") {
+    } else if !cfg!(feature = "gpu-driver") {
         anstream::eprintln!("this build is for the CPU alone; build with the feature `gpu` for GPUs");
+    } else if !cfg!(feature = "gpu") {
+        anstream::eprintln!("this build runs packages on GPUs; build with the feature `gpu` to run models there");
     }
     Ok(())
 }

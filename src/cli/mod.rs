@@ -8,6 +8,7 @@ mod inputs;
 mod inspect;
 mod ops;
 mod opt;
+mod packages;
 mod progress;
 mod run;
 
@@ -60,7 +61,7 @@ enum Command {
 /// Arguments that name a model and one of its signatures.
 #[derive(clap::Args, Clone)]
 struct ModelArgs {
-    /// SavedModel folder, GraphDef (.pb, .pbtxt) or MetaGraphDef (.meta); `run` takes packages (.graphc) too
+    /// SavedModel folder, GraphDef (.pb, .pbtxt) or MetaGraphDef (.meta); `run` and `check` take packages (.graphc) too
     model: PathBuf,
     /// Signature to use [default: serving_default, else the only one]
     #[arg(short, long)]

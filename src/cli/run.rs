@@ -1,8 +1,9 @@
 //! `graphc run`: one run of a model, its outputs summarised and saved.
 
 use super::inputs::InputArgs;
+use super::packages::Function;
 use super::{Failure, ModelArgs, outln, print_json};
-use graphc::aot::{self, Package};
+use graphc::aot::Package;
 use graphc::{Callable, RunOptions, Tensor, View};
 use serde::Serialize;
 use std::fmt;
@@ -75,24 +76,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// A run of a package, which nothing compiles.
 fn run_package(args: &Args, start: Instant) -> Result<(), Failure> {
-    // SAFETY: a user names the package as one names a program.
-    let package = unsafe { Package::open(&args.model.model)? };
-    let names: Vec<&str> = package.model().functions().map(|f| f.name()).collect();
-    let at = match &args.model.signature {
-        None => 0,
-        Some(name) => {
-            let at = names.iter().position(|n| n == name);
-            at.ok_or_else(|| Failure::usage(format!("no signature {name:?} in the package; it has {}", names.join(", "))))?
-        }
-    };
-    let function = package.model().function(at).map_err(graphc::Error::from)?;
-    let (ports, outputs) = (aot::ports(function.inputs())?, aot::ports(function.outputs())?);
-    let instance = package.instance(args.threads)?;
+    let function = Function::open(&args.model, args.threads)?;
     let loaded = start.elapsed();
-    let inputs = args.inputs.tensors(&ports)?;
+    let inputs = args.inputs.tensors(&function.inputs)?;
     let before = Instant::now();
-    let results = graphc::linked::call(&instance, at, &outputs, &views(&inputs)?)?;
-    let named = outputs.into_iter().map(|p| p.name).zip(results).collect();
+    let results = function.run(&inputs)?;
+    let named = function.outputs.iter().map(|p| p.name.clone()).zip(results).collect();
     tell(args, [loaded, Duration::ZERO, before.elapsed()], named)
 }
 

@@ -48,6 +48,16 @@ impl Weights {
         Weights::without(plan, &[])
     }
 
+    /// A layout that was made before: where each constant begins, and the bytes of all.
+    pub fn known(offsets: Vec<usize>, bytes: usize) -> Weights {
+        Weights { offsets, bytes, ..Weights::default() }
+    }
+
+    /// How many constants there are.
+    pub fn count(&self) -> usize {
+        self.offsets.len()
+    }
+
     /// Lays out the constants of `plan` but those that are used where they lie.
     fn without(plan: &Plan, apart: &[(usize, i64)]) -> Weights {
         let mut w = Weights { apart: apart.to_vec(), ..Weights::default() };

@@ -3,6 +3,7 @@
 //! A value is a constant or an SSA value; integer arithmetic on constants is done here, so that sizes known at compile time leave no
 //! operations. Indices are `i32`: no buffer has more than 2^31 elements.
 
+use crate::code::Binding;
 use crate::target::{Cell, Factors, Flavour};
 use graphc_cpu::tape::code::{Cond, Ty};
 use melior::Context;
@@ -44,17 +45,6 @@ pub struct Memory<'c> {
     value: Value<'c, 'c>,
     cell: Cell,
     shared: bool,
-}
-
-/// What a kernel is given, in the order of its bindings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binding {
-    /// Buffer `k` of the launch.
-    Buffer(u32),
-    /// The words of the launch's parameters. Targets whose kernels have scalar arguments take the words themselves, one each.
-    Params,
-    /// Where a failing kernel says so, four words: the code of a status, the launch, a value and its bound.
-    Status,
 }
 
 /// A kernel being written.

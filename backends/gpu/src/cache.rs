@@ -3,8 +3,7 @@
 //! A file holds one kernel: a line for each fact of it, its key, then its code. Its name is a hash of the key and of the build that made
 //! it; a file that does not say the same key is not read. Files are written beside and renamed, so that readers see a whole one or none.
 
-use crate::build::Binding;
-use crate::mlir::Code;
+use crate::code::{Binding, Code};
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};

@@ -1,30 +1,49 @@
 //! Plans on GPUs: kernels written through MLIR, lowered to SPIR-V or PTX in this process, and run through the driver.
 //!
-//! [`plan`] lowers a function of the tensor IR as for the CPU, with a GPU's choices; [`compile`] makes the kernels of a plan;
+//! [`plan`] lowers a function of the tensor IR as for the CPU, with a GPU's choices; `compile` makes the kernels of a plan;
 //! [`Device::load`] brings weights and kernels to a device, where they run.
-#![cfg(feature = "mlir")]
+//!
+//! The feature `driver` runs programs that are there: of this process, or of a file ([`stored`]). The feature `mlir` makes them.
+#![cfg(feature = "driver")]
 
+#[cfg(feature = "mlir")]
 pub mod build;
+#[cfg(feature = "mlir")]
 pub mod cache;
+pub mod code;
+#[cfg(feature = "mlir")]
+pub mod compile;
 pub mod cuda;
+#[cfg(feature = "mlir")]
 pub mod design;
 pub mod device;
 pub mod error;
+#[cfg(feature = "mlir")]
 mod functions;
+#[cfg(feature = "mlir")]
 pub mod kernels;
+#[cfg(feature = "mlir")]
 pub mod lanes;
+#[cfg(feature = "mlir")]
 pub mod measure;
+#[cfg(feature = "mlir")]
 pub mod mlir;
 pub mod program;
 pub mod run;
+#[cfg(feature = "mlir")]
 mod spirv;
+pub mod stored;
 pub mod target;
 pub mod vulkan;
 
+#[cfg(feature = "mlir")]
 pub use cache::KernelCache;
+pub use code::{Binding, Code};
+#[cfg(feature = "mlir")]
+pub use compile::{Listing, compile, list};
 pub use device::{Device, DeviceInfo, devices};
 pub use error::GpuError;
-pub use program::{Listing, Program, compile, list};
+pub use program::{Packed, Program};
 pub use run::{Profile, Run};
 pub use target::{Chip, Factors, Flavour, GpuTarget};
 

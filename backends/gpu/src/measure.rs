@@ -4,7 +4,7 @@ use crate::build::{Build, V};
 use crate::design::{Design, Spec};
 use crate::device::Device;
 use crate::error::GpuError;
-use crate::program;
+use crate::compile;
 use crate::target::{Cell, Factors, Flavour};
 use graphc_cpu::CompileError;
 use graphc_cpu::tape::code::Ty;
@@ -42,7 +42,7 @@ pub fn peak(device: &Device, factors: Factors, small: bool) -> Result<f64, Compi
     let name = format!("peak {rounds} {:?} ", if on_cores { factors } else { Factors::F32 });
     let write = move |b: &mut Build<'_>, s: &Spec| sums(b, s, rounds, on_cores.then_some(factors));
     let design = Design::tasks(name, THREADS, Dim::from(GROUPS), write).buffer("y", out, Dim::ZERO);
-    let program = program::of_design(plan, &design, flavour)?;
+    let program = compile::of_design(plan, &design, flavour)?;
     let x = device.load(program, 1)?;
     let seconds = x.profile(&[], &[], REPEATS).map_err(system)?.first().map_or(f64::NAN, |p| p.seconds);
     let each = match on_cores {

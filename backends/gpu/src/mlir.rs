@@ -1,6 +1,5 @@
 //! MLIR: contexts, pass pipelines, and the code that comes out of them.
 
-use crate::build::Binding;
 use crate::spirv;
 use crate::target::{Features, Flavour};
 use melior::dialect::DialectRegistry;
@@ -15,18 +14,6 @@ use mlir_sys::{
     mlirOperationGetNextInBlock, mlirOperationGetRegion, mlirOperationRemoveFromParent, mlirRegionGetFirstBlock,
 };
 use std::sync::{Arc, Mutex, Once, PoisonError};
-
-/// The code of one kernel.
-#[derive(Clone, Debug)]
-pub struct Code {
-    /// SPIR-V, or the text of PTX.
-    pub bytes: Vec<u8>,
-    /// Name of the function in it.
-    pub entry: String,
-    pub bindings: Vec<Binding>,
-    /// Threads of a workgroup.
-    pub threads: u32,
-}
 
 /// Told of a module after each stage of lowering: the stage's name and the module's text.
 pub type Watch<'a> = Option<&'a mut dyn FnMut(&str, &str)>;

@@ -4,6 +4,8 @@ use graphc_cpu::tape::code::Ty;
 use graphc_ir::Op;
 use graphc_passes::precision::Precision;
 use graphc_passes::target::Target;
+use std::fmt;
+use std::str::FromStr;
 
 /// The language of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +80,45 @@ impl Factors {
     }
 }
 
+/// The name of a kind of code in packages: `sm_80`, `spirv`, or `spirv-basic` for devices that have nothing but what all have.
+impl fmt::Display for Flavour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flavour::Ptx(chip) => write!(f, "sm_{}", chip.number()),
+            Flavour::Spirv(Features::ALL) => f.write_str("spirv"),
+            Flavour::Spirv(Features::NONE) => f.write_str("spirv-basic"),
+            Flavour::Spirv(other) => write!(f, "spirv {other:?}"),
+        }
+    }
+}
+
+impl FromStr for Flavour {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Flavour, String> {
+        let chip = |n: &str| n.parse().ok().filter(|n| Chip::ALL.iter().any(|(chip, _)| chip == n)).map(Chip);
+        match s {
+            "spirv" => Ok(Flavour::Spirv(Features::ALL)),
+            "spirv-basic" => Ok(Flavour::Spirv(Features::NONE)),
+            s => s.strip_prefix("sm_").and_then(chip).map(Flavour::Ptx).ok_or_else(|| {
+                let chips: Vec<String> = Chip::ALL.iter().map(|(n, _)| format!("sm_{n}")).collect();
+                format!("{s:?} is nothing that kernels are made for; there are spirv, spirv-basic, {}", chips.join(", "))
+            }),
+        }
+    }
+}
+
+impl Flavour {
+    /// How well code of this kind suits a device that asks for `device`: more is better, `None` if it does not run there.
+    pub fn suits(self, device: Flavour) -> Option<u32> {
+        match (self, device) {
+            (Flavour::Ptx(code), Flavour::Ptx(chip)) => Some(code.0).filter(|_| code.0 <= chip.0),
+            (Flavour::Spirv(used), Flavour::Spirv(there)) => used.are_in(there).then(|| used.count()),
+            _ => None,
+        }
+    }
+}
+
 /// What a Vulkan device has besides what all have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Features {
@@ -86,6 +127,23 @@ pub struct Features {
     pub int16: bool,
     pub int64: bool,
     pub float64: bool,
+}
+
+impl Features {
+    pub const ALL: Features = Features { int8: true, int16: true, int64: true, float64: true };
+    pub const NONE: Features = Features { int8: false, int16: false, int64: false, float64: false };
+
+    fn list(self) -> [bool; 4] {
+        [self.int8, self.int16, self.int64, self.float64]
+    }
+
+    fn are_in(self, other: Features) -> bool {
+        self.list().into_iter().zip(other.list()).all(|(used, there)| there || !used)
+    }
+
+    fn count(self) -> u32 {
+        self.list().into_iter().map(u32::from).sum()
+    }
 }
 
 /// How an element lies in memory.
@@ -150,5 +208,24 @@ impl Target for GpuTarget {
 
     fn goes_by_images(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_of_a_package_is_chosen_for_the_device() {
+        let flavour = |s: &str| s.parse::<Flavour>().unwrap_or_else(|e| panic!("{e}"));
+        let all = ["sm_80", "sm_90", "spirv", "spirv-basic"].map(flavour);
+        let best = |device: Flavour| all.into_iter().filter_map(|f| Some((f.suits(device)?, f))).max_by_key(|c| c.0).map(|c| c.1);
+        assert!(all.iter().all(|f| flavour(&f.to_string()) == *f));
+        assert_eq!(best(flavour("sm_86")), Some(flavour("sm_80")));
+        assert_eq!(best(flavour("sm_120")), Some(flavour("sm_90")));
+        assert_eq!(best(flavour("sm_75")), None);
+        assert_eq!(best(flavour("spirv")), Some(flavour("spirv")));
+        assert_eq!(best(Flavour::Spirv(Features { int64: false, ..Features::ALL })), Some(flavour("spirv-basic")));
+        assert!("sm_81".parse::<Flavour>().is_err() && "metal".parse::<Flavour>().is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! Kernels as modules of the driver, which assembles their PTX.
 
 use super::device::{Device, done};
+use crate::code::Code;
 use crate::error::GpuError;
-use crate::mlir::Code;
 use cudarc::driver::sys::{self, CUfunction, CUjit_option as Jit, CUmodule};
 use std::ffi::CString;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use super::device::{Device, done};
 use super::kernel::Kernel;
 use super::memory::{Buffer, Stream};
+use crate::code::Code;
 use crate::error::GpuError;
-use crate::mlir::Code;
 use crate::run::{Argument, Command, Driver, Limits, Memory, Purpose, What};
 use cudarc::driver::sys::{self, CUdeviceptr, CUfunction, CUgraph, CUgraphExec, CUgraphNode, CUmemorytype};
 use std::cell::{Cell, OnceCell};

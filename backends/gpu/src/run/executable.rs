@@ -65,25 +65,35 @@ impl<D: Driver> Executable<D> {
         }
         let pieces = pieces(&program.plan).map_err(CompileError::Invalid)?;
         let kernels = kernels(&device, &program, threads).map_err(system)?;
-        let layout = Weights::of(&program.plan);
+        let constants = program.packed.take();
+        let layout = constants.as_ref().map_or_else(|| Weights::of(&program.plan), |c| c.layout.clone());
         let consts = std::mem::take(&mut program.plan.consts);
-        let starts: Vec<usize> = (0..consts.len()).map(|k| layout.offset(ConstId(k as u32)) as usize).collect();
+        let starts: Vec<usize> = (0..layout.count()).map(|k| layout.offset(ConstId(k as u32)) as usize).collect();
         let ends = starts.iter().skip(1).copied().chain([layout.bytes()]);
         let packed = starts.iter().zip(ends).map(|(from, to)| to - from).collect();
         let bytes = layout.allocated() as u64;
+        let write = |host: &mut [u8]| match constants {
+            Some(c) => {
+                let all = (*c.bytes).as_ref();
+                let n = host.len().min(all.len());
+                host[..n].copy_from_slice(&all[..n]);
+                host[n..].fill(0);
+                Ok(())
+            }
+            None => {
+                host.fill(0);
+                layout.pack(consts, host, threads)
+            }
+        };
         let queue = device.queue().map_err(system)?;
         let mut weights = device.buffer(&queue, bytes, Purpose::Device).map_err(system)?;
         match weights.host_mut() {
-            Some(host) => {
-                host.fill(0);
-                layout.pack(consts, host, threads)?;
-            }
+            Some(host) => write(host)?,
             None => {
                 let mut staging = device.buffer(&queue, bytes, Purpose::Host).map_err(system)?;
                 let host =
                     staging.host_mut().ok_or_else(|| CompileError::System("the GPU has no memory that the host sees".into()))?;
-                host.fill(0);
-                layout.pack(consts, host, threads)?;
+                write(host)?;
                 let what = What::Copy { from: Span::of(&staging, bytes), to: Span::of(&weights, bytes) };
                 let upload = device.record(&queue, &[Command { what, after: Vec::new(), node: "" }]);
                 upload.and_then(|upload| device.run(&queue, &[&upload])).map_err(system)?;

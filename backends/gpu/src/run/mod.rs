@@ -12,8 +12,8 @@ mod recorded;
 pub use executable::{Executable, Run};
 pub use profile::{Profile, bandwidth};
 
+use crate::code::Code;
 use crate::error::GpuError;
-use crate::mlir::Code;
 use crate::program::{Launch, Program};
 use hazards::Bytes;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use super::executable::Executable;
 use super::flow::{Piece, parts};
 use super::hazards::{Bytes, Hazards};
 use super::{Argument, Command, Driver, Memory, Purpose, Span, What};
-use crate::build::Binding;
+use crate::code::Binding;
 use crate::error::GpuError;
 use crate::program::Launch;
 use graphc_ir::{Dim, Sym};

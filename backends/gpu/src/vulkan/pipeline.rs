@@ -1,8 +1,8 @@
 //! Kernels as pipelines.
 
 use super::device::{Device, failed};
+use crate::code::Code;
 use crate::error::GpuError;
-use crate::mlir::Code;
 use ash::vk;
 use std::ffi::CString;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use super::device::{Device, failed};
 use super::memory::Buffer;
 use super::pipeline::Pipeline;
+use crate::code::Code;
 use crate::error::GpuError;
-use crate::mlir::Code;
 use crate::run::{Argument, Command, Driver, Limits, Memory, Purpose, What};
 use ash::vk;
 use std::sync::Arc;

@@ -6,14 +6,16 @@ mod cpu;
 pub use cpu::*;
 
 use crate::run::run_on_device;
-use graphc_gpu::{Chip, Device, Factors, Flavour};
+use graphc_cpu::Weights;
+use graphc_gpu::stored::Stored;
+use graphc_gpu::{Chip, Code, Device, Factors, Flavour, Program};
 use graphc_ir::interp::Interp;
 use graphc_ir::op::Tolerance;
 use graphc_ir::{Module, Tensor};
 use graphc_passes::plan::Plan;
 use std::io::Write;
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// A device of each driver that is here: Vulkan's, which on a machine without a GPU is Mesa's in software, and NVIDIA's.
 static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
@@ -82,13 +84,26 @@ fn assembled(plan: &Plan, factors: Factors, what: &str) -> bool {
     false
 }
 
+/// The program as it comes out of a package.
+fn through_a_file(program: Program, what: &str) -> Program {
+    let stored = Stored::of(&program).unwrap_or_else(|| panic!("{what}: cannot be stored"));
+    let bytes = postcard::to_allocvec(&(stored, &program.kernels.iter().map(|k| (**k).clone()).collect::<Vec<_>>())).unwrap();
+    let (stored, kernels): (Stored, Vec<Code>) = postcard::from_bytes(&bytes).unwrap();
+    let layout = Weights::of(&program.plan);
+    let mut weights = vec![0; layout.allocated()];
+    layout.pack(program.plan.consts, &mut weights, 2).unwrap();
+    weights.truncate(stored.weights());
+    let kernels = kernels.into_iter().map(Arc::new).collect();
+    stored.program(kernels, Arc::new(weights)).unwrap_or_else(|| panic!("{what}: does not come back"))
+}
+
 fn check_on(device: &Device, factors: Factors, m: &Module, plan: &Plan, cases: &[Vec<Tensor>], tol: Tolerance, what: &str) {
     let program = match graphc_gpu::compile(plan.clone(), device.flavour(), factors, 2, None) {
         Ok(p) => p,
         Err(e) if REFUSED.iter().any(|why| e.to_string().contains(why)) => return,
         Err(e) => panic!("{what}: {e}"),
     };
-    let x = device.load(program, 2).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let x = device.load(through_a_file(program, what), 2).unwrap_or_else(|e| panic!("{what}: {e}"));
     for inputs in cases {
         let shapes: Vec<String> = inputs.iter().map(|t| t.ty().to_string()).collect();
         let what = format!("{what} of {}", shapes.join(", "));

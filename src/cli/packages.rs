@@ -1,0 +1,65 @@
+//! Functions of packages, which nothing compiles.
+
+use super::run::views;
+use super::{Failure, ModelArgs};
+use graphc::aot::{self, Package};
+use graphc::{DeviceName, Port, Tensor};
+
+/// A function of a package, on the device where it runs.
+pub struct Function {
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    place: Place,
+}
+
+enum Place {
+    /// By its number.
+    Cpu(graphc_stages::Instance, usize),
+    #[cfg(feature = "gpu-driver")]
+    Gpu(graphc_runtime::DeviceFunction),
+}
+
+impl Function {
+    /// The function that the arguments name, or the first, on the device that they name.
+    pub fn open(args: &ModelArgs, threads: usize) -> Result<Function, Failure> {
+        // SAFETY: a user names the package as one names a program.
+        let package = unsafe { Package::open(&args.model)? };
+        let names: Vec<&str> = package.model().functions().map(|f| f.name()).collect();
+        let at = match &args.signature {
+            None => 0,
+            Some(name) => {
+                let at = names.iter().position(|n| n == name);
+                at.ok_or_else(|| Failure::usage(format!("no signature {name:?} in the package; it has {}", names.join(", "))))?
+            }
+        };
+        if args.device != DeviceName::Cpu {
+            return Function::on_gpu(package, names.get(at).copied().unwrap_or_default(), args.device, threads);
+        }
+        let function = package.model().function(at).map_err(graphc::Error::from)?;
+        let (inputs, outputs) = (aot::ports(function.inputs())?, aot::ports(function.outputs())?);
+        Ok(Function { inputs, outputs, place: Place::Cpu(package.instance(threads)?, at) })
+    }
+
+    #[cfg(feature = "gpu-driver")]
+    fn on_gpu(package: Package, name: &str, device: DeviceName, threads: usize) -> Result<Function, Failure> {
+        let f = package.on_device(name, device, threads)?;
+        Ok(Function { inputs: f.inputs().to_vec(), outputs: f.outputs().to_vec(), place: Place::Gpu(f) })
+    }
+
+    #[cfg(not(feature = "gpu-driver"))]
+    fn on_gpu(package: Package, _: &str, device: DeviceName, _: usize) -> Result<Function, Failure> {
+        let has = if package.is_for_gpus() { "the package has code for GPUs, but " } else { "" };
+        let why =
+            format!("no device {device}: {has}this build of graphc is for the CPU alone; build it with the feature `gpu-driver`");
+        Err(graphc::Error::Device(why).into())
+    }
+
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        let feeds = views(inputs)?;
+        Ok(match &self.place {
+            Place::Cpu(instance, at) => graphc::linked::call(instance, *at, &self.outputs, &feeds)?,
+            #[cfg(feature = "gpu-driver")]
+            Place::Gpu(f) => f.run(&feeds, &mut graphc::RunOptions::default())?,
+        })
+    }
+}
