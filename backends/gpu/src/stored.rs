@@ -44,6 +44,7 @@ enum StoredPlace {
     Output(usize),
     Const(u32),
     View(u32, String),
+    None,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ fn numbers(bufs: &[Buf]) -> Vec<u32> {
 }
 
 impl Stored {
-    /// What is stored of a program whose plan has its constants; `None` if it uses variables, or is not placed.
+    /// What is stored of a program whose plan has its constants; `None` if it uses variables.
     pub fn of(program: &Program) -> Option<Stored> {
         let plan = &program.plan;
         let layout = Weights::of(plan);
@@ -82,7 +83,9 @@ impl Stored {
                 Place::Output(k) => StoredPlace::Output(*k),
                 Place::Const(c) => StoredPlace::Const(c.0),
                 Place::View { of, offset } => StoredPlace::View(of.0, offset.to_string()),
-                Place::Var(_) | Place::Unplaced => return None,
+                // Another buffer took its part.
+                Place::Unplaced => StoredPlace::None,
+                Place::Var(_) => return None,
             };
             Some(StoredBuffer { elem: b.ty.elem.number(), shape: b.ty.shape.iter().map(Dim::to_string).collect(), place })
         };
@@ -142,6 +145,7 @@ impl Stored {
                 StoredPlace::Output(k) => Place::Output(Some(*k).filter(|k| *k < self.outputs.len())?),
                 StoredPlace::Const(c) => Place::Const(Some(ConstId(*c)).filter(|c| c.index() < self.offsets.len())?),
                 StoredPlace::View(of, offset) => Place::View { of: buf(of)?, offset: dim(offset)? },
+                StoredPlace::None => Place::Unplaced,
             };
             plan.add_buffer(Type::new(Elem::from_number(b.elem)?, shape), place, Loc::default());
         }
