@@ -245,13 +245,11 @@ fn functions(args: &Args, session: &Session) -> Result<Vec<(String, Callable)>, 
     names.into_iter().map(|n| session.signature(Some(&n)).map(|c| (n, c)).map_err(Failure::from)).collect()
 }
 
+/// What compiles a function for all that is written, with examples of its inputs.
+type Compilers<'a> = &'a mut dyn FnMut(&[Vec<View>]) -> Result<(), Error>;
+
 /// Adds a function; where the graph must know more than its signature says, with the example inputs.
-fn add(
-    name: &str,
-    callable: &Callable,
-    examples: &InputArgs,
-    to: &mut dyn FnMut(&[Vec<View>]) -> Result<(), Error>,
-) -> Result<(), Failure> {
+fn add(name: &str, callable: &Callable, examples: &InputArgs, to: Compilers) -> Result<(), Failure> {
     match to(&[]) {
         Err(e) if graphc::needs_feeds(&e) => {
             let inputs = examples.tensors(callable.inputs()).map_err(|f| {

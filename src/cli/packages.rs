@@ -14,9 +14,9 @@ pub struct Function {
 
 enum Place {
     /// By its number.
-    Cpu(graphc_stages::Instance, usize),
+    Cpu(Box<graphc_stages::Instance>, usize),
     #[cfg(feature = "gpu-driver")]
-    Gpu(graphc_runtime::DeviceFunction),
+    Gpu(Box<graphc_runtime::DeviceFunction>),
 }
 
 impl Function {
@@ -37,13 +37,13 @@ impl Function {
         }
         let function = package.model().function(at).map_err(graphc::Error::from)?;
         let (inputs, outputs) = (aot::ports(function.inputs())?, aot::ports(function.outputs())?);
-        Ok(Function { inputs, outputs, place: Place::Cpu(package.instance(threads)?, at) })
+        Ok(Function { inputs, outputs, place: Place::Cpu(Box::new(package.instance(threads)?), at) })
     }
 
     #[cfg(feature = "gpu-driver")]
     fn on_gpu(package: Package, name: &str, device: DeviceName, threads: usize) -> Result<Function, Failure> {
         let f = package.on_device(name, device, threads)?;
-        Ok(Function { inputs: f.inputs().to_vec(), outputs: f.outputs().to_vec(), place: Place::Gpu(f) })
+        Ok(Function { inputs: f.inputs().to_vec(), outputs: f.outputs().to_vec(), place: Place::Gpu(Box::new(f)) })
     }
 
     #[cfg(not(feature = "gpu-driver"))]

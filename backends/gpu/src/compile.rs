@@ -2,9 +2,9 @@
 
 use crate::build;
 use crate::cache::KernelCache;
+use crate::code::Code;
 use crate::design::{Design, Spec};
 use crate::kernels;
-use crate::code::Code;
 use crate::mlir::{Compiler, Watch};
 use crate::program::{Launch, Program};
 use crate::target::{Factors, Flavour};

@@ -1,10 +1,10 @@
 //! What a device can do at most: to compare kernels with.
 
 use crate::build::{Build, V};
+use crate::compile;
 use crate::design::{Design, Spec};
 use crate::device::Device;
 use crate::error::GpuError;
-use crate::compile;
 use crate::target::{Cell, Factors, Flavour};
 use graphc_cpu::CompileError;
 use graphc_cpu::tape::code::Ty;

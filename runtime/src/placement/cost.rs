@@ -50,7 +50,7 @@ impl Size {
     }
 
     /// The dimension counted from the end.
-    fn from_end(&self, k: usize) -> Option<f64> {
+    fn behind(&self, k: usize) -> Option<f64> {
         let dims = self.dims.as_ref()?;
         dims.len().checked_sub(k + 1).map(|at| dims[at])
     }
@@ -101,7 +101,7 @@ impl<'g> Costs<'g> {
             "Rank" | "Size" => Size::of(Vec::new()),
             "MatMul" | "BatchMatMul" | "BatchMatMulV2" | "BatchMatMulV3" => {
                 let (a, b) = (self.operand(node, 0), self.operand(node, 1));
-                let columns = b.from_end(usize::from(transposed(node, ["transpose_b", "adj_y"]))).unwrap_or(OPEN);
+                let columns = b.behind(usize::from(transposed(node, ["transpose_b", "adj_y"]))).unwrap_or(OPEN);
                 let inner = self.inner(node);
                 match a.dims {
                     Some(mut dims) if dims.len() >= 2 => {
@@ -118,7 +118,7 @@ impl<'g> Costs<'g> {
             "Conv2D" | "DepthwiseConv2dNative" | "Conv3D" => {
                 let (x, filter) = (self.operand(node, 0), self.operand(node, 1));
                 let strides: f64 = node.attr_i64s("strides").map_or(1.0, |s| s.iter().map(|&s| s.max(1) as f64).product());
-                let channels = |s: &Size, k| s.from_end(k).unwrap_or(1.0);
+                let channels = |s: &Size, k| s.behind(k).unwrap_or(1.0);
                 let out = match node.op.as_str() {
                     "DepthwiseConv2dNative" => channels(&filter, 0) * channels(&filter, 1),
                     _ => channels(&filter, 0),
@@ -127,7 +127,7 @@ impl<'g> Costs<'g> {
             }
             "Sum" | "Mean" | "Max" | "Min" | "Prod" | "All" | "Any" | "ArgMax" | "ArgMin" => {
                 let x = self.operand(node, 0);
-                Size { dims: None, count: (x.count / x.from_end(0).unwrap_or(x.count)).max(1.0) }
+                Size { dims: None, count: (x.count / x.behind(0).unwrap_or(x.count)).max(1.0) }
             }
             "GatherV2" | "Gather" | "ResourceGather" | "GatherNd" => {
                 let (table, indices) = (self.operand(node, 0), self.operand(node, 1));
@@ -149,7 +149,7 @@ impl<'g> Costs<'g> {
     /// The length of the sums of a product.
     fn inner(&self, node: &Node) -> f64 {
         let a = self.operand(node, 0);
-        a.from_end(usize::from(transposed(node, ["transpose_a", "adj_x"]))).unwrap_or(OPEN).max(1.0)
+        a.behind(usize::from(transposed(node, ["transpose_a", "adj_x"]))).unwrap_or(OPEN).max(1.0)
     }
 
     fn result(&self, id: NodeId) -> f64 {
@@ -170,7 +170,7 @@ impl<'g> Costs<'g> {
             "MatMul" | "BatchMatMul" | "BatchMatMulV2" | "BatchMatMulV3" => 2.0 * out * self.inner(node),
             "Conv2D" | "Conv3D" | "DepthwiseConv2dNative" => {
                 let filter = self.operand(node, 1);
-                2.0 * out * filter.count / filter.from_end(0).unwrap_or(1.0).max(1.0)
+                2.0 * out * filter.count / filter.behind(0).unwrap_or(1.0).max(1.0)
             }
             op if moves(op) => 0.0,
             // A loop of which nothing is known but that it is one.

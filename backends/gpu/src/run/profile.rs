@@ -3,11 +3,9 @@
 use super::executable::{Executable, Run};
 use super::recorded::{Order, Recorded};
 use super::{Command, Driver, Purpose, Span, What};
-use crate::design::Args;
 use crate::error::GpuError;
-use crate::target::Factors;
 use graphc_ir::{Dim, Sym};
-use graphc_passes::plan::{Place, StepKind};
+use graphc_passes::plan::{Arg, Place, StepKind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -117,15 +115,18 @@ fn moved<D: Driver>(x: &Executable<D>, r: &Recorded<D>, step: usize, of: &dyn Fn
 
 fn operations(kind: &StepKind, of: &dyn Fn(&Sym) -> Option<i64>) -> u64 {
     let StepKind::Kernel { symbol, args } = kind else { return 0 };
-    let a = Args::new(symbol, args, Factors::F32);
     let names: &[&str] = match *symbol {
         "gc_gemm_f32" => &["batch", "m", "n", "k"],
         "gc_conv2d_f32" => &["batch", "out_h", "out_w", "out_c", "k_h", "k_w", "in_c"],
         s if s.starts_with("gc_matmul_") => &["batch0", "batch1", "batch2", "m", "n", "k"],
         _ => return 0,
     };
-    let size = |name: &&str| a.dim_or(name, &Dim::ONE).eval(&of).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    // A size that is absent or 0 stands for 1.
+    let size = |name: &&str| match args.iter().find(|(n, _)| n == name) {
+        Some((_, Arg::Int(d))) => d.eval(&of).and_then(|n| u64::try_from(n).ok()).unwrap_or(0).max(1),
+        _ => 1,
+    };
     let products: u64 = names.iter().map(size).product();
-    let groups = if *symbol == "gc_conv2d_f32" { size(&"groups").max(1) } else { 1 };
+    let groups = if *symbol == "gc_conv2d_f32" { size(&"groups") } else { 1 };
     2 * products / groups
 }
