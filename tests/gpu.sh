@@ -1,6 +1,6 @@
 #!/bin/sh
-# GPU code, built and run: on the first Vulkan device, which without a GPU is Mesa's driver in software. Installs MLIR, that driver and
-# tools where they are missing (Debian).
+# GPU code, built and run: on the first Vulkan device, which without a GPU is Mesa's driver in software, and through CUDA on a library that stands in
+# for NVIDIA's driver and runs PTX. Installs MLIR, Mesa's driver and tools where they are missing (Debian).
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -33,6 +33,8 @@ fi
 if cargo clippy --version >/dev/null 2>&1; then cargo clippy --release --package graphc-gpu --features mlir --all-targets --quiet -- -D warnings; fi
 RUSTDOCFLAGS="-D warnings" cargo doc --release --package graphc-gpu --features mlir --no-deps --quiet
 cargo test --release --package graphc-gpu --features mlir --quiet
+# The same cases through CUDA; the tests before have made the stand-in.
+LD_LIBRARY_PATH="$(cd "$target/tmp/standin" && pwd)" cargo test --release --package graphc-gpu --features mlir --test device --quiet
 cargo build --release --package graphc --features gpu --quiet
 "$graphc" devices
 for model in "$golden"/*/saved_model; do

@@ -1,4 +1,4 @@
-//! Code for NVIDIA's GPUs as text, and the CUDA driver on a stand-in for NVIDIA's library, which checks how it is used and computes nothing: see `standin.rs`.
+//! Code for NVIDIA's GPUs as text, and the CUDA driver on a stand-in for NVIDIA's library, which checks how it is used: see `standin/lib.rs`.
 //!
 //! A process opens the driver once, so each case runs in a process of its own, in which the stand-in is the driver.
 
@@ -15,10 +15,10 @@ use std::sync::LazyLock;
 static STAND_IN: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("standin");
     std::fs::create_dir_all(&folder).unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/standin.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/standin/lib.rs");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
-        .args(["--edition=2024", "--crate-type=cdylib", "-Clink-arg=-Wl,-soname,libcuda.so.1", "-o"])
+        .args(["--edition=2024", "--crate-type=cdylib", "-Copt-level=3", "-Clink-arg=-Wl,-soname,libcuda.so.1", "-o"])
         .args([&folder.join("libcuda.so.1"), &source])
         .output()
         .unwrap();

@@ -1,17 +1,21 @@
-//! A driver of NVIDIA's that computes nothing and forgives nothing: the functions that graphc calls, over memory of the host.
+//! A driver of NVIDIA's that is slow and forgives nothing: the functions that graphc calls, over memory of the host, and kernels run by a machine
+//! for PTX.
 //!
 //! It checks what the real one would punish late or never: that a context is current, that memory is alive and large enough, that arguments are
 //! those of the kernel's PTX, that launches are within limits, that a graph orders copies and kernels over the same memory, and that
-//! what was made is given back once. Each fault fails its call and is kept for `standin_report`. Copies are done at once; kernels are not run.
+//! what was made is given back once. Each fault fails its call and is kept for `standin_report`. All work is done at once.
 //!
 //! `GRAPHC_STANDIN` sets `KEY=VALUE` pairs: `version` (of CUDA, as the driver counts), `devices`, `capability` (90 for 9.0), and any function's name
 //! with the number of the call that shall fail. It is compiled by itself, as a library named as the driver's.
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+mod machine;
+mod numbers;
+mod state;
+
+use state::{CURRENT, Kernel, Kind, MOST, Node, State, Work, setting, state};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 const OK: u32 = 0;
 const INVALID: u32 = 1;
@@ -20,174 +24,6 @@ const NOT_INITIALIZED: u32 = 3;
 const NO_DEVICE: u32 = 100;
 const INVALID_PTX: u32 = 218;
 const NO_CONTEXT: u32 = 201;
-
-/// Threads of a block and blocks of a grid.
-const MOST: (u32, u32) = (1024, i32::MAX as u32);
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    Device,
-    /// Allocated in the order of a stream.
-    Ordered(usize),
-    Pinned,
-}
-
-struct Kernel {
-    module: usize,
-    name: String,
-    /// Size of each parameter, and whether it is an address.
-    params: Vec<(usize, bool)>,
-    /// Threads that the kernel wants in a block.
-    threads: Option<u32>,
-}
-
-#[derive(Clone)]
-enum Work {
-    Copy { to: u64, from: u64, bytes: usize },
-    Launch { kernel: usize, grid: u32, block: u32, arguments: Vec<u8> },
-}
-
-#[derive(Clone)]
-struct Node {
-    work: Work,
-    after: Vec<usize>,
-}
-
-#[derive(Default)]
-struct State {
-    started: bool,
-    contexts: i32,
-    memory: BTreeMap<u64, (usize, Kind)>,
-    streams: Vec<usize>,
-    modules: Vec<usize>,
-    kernels: BTreeMap<usize, Kernel>,
-    graphs: BTreeMap<usize, Vec<Node>>,
-    execs: BTreeMap<usize, Vec<Node>>,
-    calls: BTreeMap<&'static str, u32>,
-    faults: Vec<String>,
-    /// Handles are numbers that are never used again.
-    last: usize,
-}
-
-static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
-
-thread_local! {
-    static CURRENT: Cell<bool> = const { Cell::new(false) };
-}
-
-fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn setting(key: &str) -> Option<u32> {
-    let all = std::env::var("GRAPHC_STANDIN").ok()?;
-    all.split(',').find_map(|s| s.split_once('=').filter(|(k, _)| *k == key)?.1.parse().ok())
-}
-
-impl State {
-    fn handle(&mut self) -> usize {
-        self.last += 16;
-        self.last
-    }
-
-    fn fault(&mut self, call: &str, what: impl Into<String>) -> u32 {
-        self.faults.push(format!("{call}: {}", what.into()));
-        INVALID
-    }
-
-    /// Whether `bytes` bytes from `at` on are within one piece of memory.
-    fn alive(&self, at: u64, bytes: usize) -> bool {
-        self.memory.range(..=at).next_back().is_some_and(|(&from, (n, _))| at + bytes as u64 <= from + *n as u64)
-    }
-
-    /// What is wrong with a piece of work.
-    fn wrong(&self, work: &Work) -> Option<String> {
-        match work {
-            Work::Copy { to, from, bytes } => {
-                let end = |what: &str, at: u64| {
-                    (!self.alive(at, *bytes)).then(|| format!("{bytes} bytes {what} {at:#x} are not memory that is alive"))
-                };
-                end("at the source", *from).or_else(|| end("at the destination", *to))
-            }
-            Work::Launch { kernel, grid, block, arguments } => {
-                let Some(k) = self.kernels.get(kernel) else { return Some("a kernel that is not loaded".into()) };
-                if *grid == 0 || *block == 0 || *block > MOST.0 || *grid > MOST.1 {
-                    return Some(format!("{grid} blocks of {block} threads of {}", k.name));
-                }
-                if k.threads.is_some_and(|t| t != *block) {
-                    return Some(format!("{block} threads, where {} is made for {:?}", k.name, k.threads));
-                }
-                let mut at = 0usize;
-                for (i, &(size, address)) in k.params.iter().enumerate() {
-                    at = at.next_multiple_of(size);
-                    let Some(bytes) = arguments.get(at..at + size) else {
-                        return Some(format!("{} bytes of arguments, too few for parameter {i} of {}", arguments.len(), k.name));
-                    };
-                    if address && !self.alive(address_of(bytes), 1) {
-                        return Some(format!("parameter {i} of {} is no address of memory that is alive", k.name));
-                    }
-                    at += size;
-                }
-                (at != arguments.len()).then(|| format!("{} bytes of arguments, where {} has {at}", arguments.len(), k.name))
-            }
-        }
-    }
-
-    /// Memory that a piece of work is given, as far as can be seen: of kernels only where it begins.
-    fn touches(&self, work: &Work) -> Vec<(u64, usize)> {
-        match work {
-            Work::Copy { to, from, bytes } => vec![(*to, *bytes), (*from, *bytes)],
-            Work::Launch { kernel, arguments, .. } => {
-                let (mut at, mut found) = (0usize, Vec::new());
-                for &(size, address) in self.kernels.get(kernel).map_or(&[][..], |k| &k.params) {
-                    at = at.next_multiple_of(size);
-                    if address {
-                        found.push((arguments.get(at..at + size).map_or(0, address_of), 1));
-                    }
-                    at += size;
-                }
-                found
-            }
-        }
-    }
-
-    /// Two nodes, of which one copies, that touch the same memory and of which neither waits for the other.
-    fn unordered(&self, nodes: &[Node]) -> Option<String> {
-        // Nodes wait only for earlier ones.
-        let mut before: Vec<Vec<bool>> = Vec::new();
-        for n in nodes {
-            let mut b = vec![false; nodes.len()];
-            for &k in &n.after {
-                b[k] = true;
-                b.iter_mut().zip(&before[k]).for_each(|(x, y)| *x |= y);
-            }
-            before.push(b);
-        }
-        for (i, a) in nodes.iter().enumerate() {
-            for (j, b) in nodes.iter().enumerate().take(i) {
-                let both_compute = matches!((&a.work, &b.work), (Work::Launch { .. }, Work::Launch { .. }));
-                let meet = |x: &(u64, usize), y: &(u64, usize)| x.0 < y.0 + y.1 as u64 && y.0 < x.0 + x.1 as u64;
-                let (x, y) = (self.touches(&a.work), self.touches(&b.work));
-                if !both_compute && !before[i][j] && x.iter().any(|x| y.iter().any(|y| meet(x, y))) {
-                    return Some(format!("nodes {j} and {i} touch the same memory in no order"));
-                }
-            }
-        }
-        None
-    }
-
-    /// Does a piece of work that is right.
-    fn perform(&self, work: &Work) {
-        if let Work::Copy { to, from, bytes } = work {
-            // SAFETY: both ends are memory of this library that is alive.
-            unsafe { std::ptr::copy(*from as usize as *const u8, *to as usize as *mut u8, *bytes) };
-        }
-    }
-}
-
-fn address_of(bytes: &[u8]) -> u64 {
-    bytes.try_into().map_or(0, u64::from_ne_bytes)
-}
 
 /// A call: counted, failed if that is wanted, and refused where no context is current.
 fn call(name: &'static str, context: bool, body: impl FnOnce(&mut State) -> u32) -> u32 {
@@ -367,8 +203,8 @@ fn allocate(name: &'static str, at: *mut u64, bytes: usize, kind: Kind) -> u32 {
         if bytes == 0 || matches!(kind, Kind::Ordered(h) if !s.streams.contains(&h)) {
             return s.fault(name, "nothing to allocate, or no stream");
         }
-        // Words of 16 bytes, as aligned; zeros, so that conditions that no kernel wrote do not hold.
-        let memory = vec![0u128; bytes.div_ceil(16)].into_boxed_slice();
+        // Words of 16 bytes, as aligned, of bits that no result has.
+        let memory = vec![u128::from_ne_bytes([0xa5; 16]); bytes.div_ceil(16)].into_boxed_slice();
         let address = Box::into_raw(memory).cast::<u8>() as usize as u64;
         s.memory.insert(address, (bytes, kind));
         unsafe { *at = address };
@@ -428,6 +264,7 @@ fn read_ptx(text: &str, module: usize) -> Result<Vec<Kernel>, String> {
     if chip > capability {
         return Err(format!("made for sm_{chip}, and this is sm_{capability}"));
     }
+    let mut codes = machine::parse(text)?;
     let mut kernels = Vec::new();
     for part in text.split(".entry ").skip(1) {
         let (head, _) = part.split_once('{').ok_or("an entry without a body")?;
@@ -442,7 +279,9 @@ fn read_ptx(text: &str, module: usize) -> Result<Vec<Kernel>, String> {
         }
         let word = |mark: &str| directives.split_once(mark).and_then(|(_, t)| t.split([',', '\n']).next()?.trim().parse().ok());
         let threads = word(".reqntid").or_else(|| word(".maxntid"));
-        kernels.push(Kernel { module, name: name.trim().to_owned(), params: list, threads });
+        let name = name.trim().to_owned();
+        let code = Arc::new(codes.remove(&name).ok_or("an entry that was not read")?);
+        kernels.push(Kernel { module, name, params: list, threads, code });
     }
     Ok(kernels)
 }
@@ -543,8 +382,10 @@ fn start(name: &'static str, stream: usize, work: Work) -> u32 {
         if let Some(why) = s.wrong(&work) {
             return s.fault(name, why);
         }
-        s.perform(&work);
-        OK
+        match s.perform(&work) {
+            Ok(()) => OK,
+            Err(why) => s.fault(name, why),
+        }
     })
 }
 
@@ -731,7 +572,9 @@ pub extern "C" fn cuGraphLaunch(exec: usize, stream: usize) -> u32 {
             if let Some(why) = s.wrong(&n.work) {
                 return s.fault("cuGraphLaunch", why);
             }
-            s.perform(&n.work);
+            if let Err(why) = s.perform(&n.work) {
+                return s.fault("cuGraphLaunch", why);
+            }
         }
         OK
     })
