@@ -32,6 +32,11 @@ pub struct Limits {
     pub gbytes: f64,
 }
 
+impl Limits {
+    /// Of a device of which no limit is known: shares of it are 0.
+    pub const UNKNOWN: Limits = Limits { gflops: f64::INFINITY, gbytes: f64::INFINITY };
+}
+
 /// One launch of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct KernelShare {
@@ -129,7 +134,10 @@ impl Tracer for Profile {
     }
 
     fn end(&mut self, launch: usize) {
-        let t = self.started.elapsed();
+        self.took(launch, self.started.elapsed());
+    }
+
+    fn took(&mut self, launch: usize, t: Duration) {
         if let Some(l) = self.launches.get_mut(launch) {
             l.best = l.best.min(t);
         }

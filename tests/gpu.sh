@@ -41,6 +41,14 @@ for model in "$golden"/*/saved_model; do
     "$graphc" check "$model" "${model%saved_model}"io_*.npz --backend gpu
 done
 "$graphc" check $golden/words/saved_model $golden/words/io_*.npz --backend gpu --place-by device
+"$graphc" check $golden/split/saved_model $golden/split/io_*.npz --backend gpu --lossy-transfers --rtol 0.02
+# Each launch by the device's own clock.
+"$graphc" bench $golden/transformer/saved_model --device GPU:0 --profile --seconds 0.1 | grep -q gemm_f32
+corpus=../shared/corpus/public
+if [ -d $corpus ]; then
+    cargo build --release --package conformance --features gpu --quiet
+    "$target"/release/conformance tests/conformance/cases $corpus --backend gpu --sample 100 --passing tests/conformance/passing.txt
+fi
 # Packages: made without a device, run without MLIR.
 packages=$target/gpu-packages
 mkdir -p "$packages"
@@ -54,4 +62,4 @@ for name in mlp small_cnn transformer recurrent; do
     "$graphc" check "$packages/$name.graphc" $golden/$name/io_*.npz --backend gpu
 done
 # The build of the CPU is what others measure and test.
-cargo build --release --package graphc --quiet
+cargo build --release --package graphc --package conformance --quiet

@@ -16,6 +16,7 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Compiled code, the conditions under which it is right, and memory for its runs.
 pub struct Program {
@@ -79,6 +80,10 @@ pub struct RunOptions<'a> {
 pub trait Tracer {
     fn begin(&mut self, launch: usize);
     fn end(&mut self, launch: usize);
+    /// A launch on a device took so long by the device's clock. It is told of after the run, and of such a launch no beginning and no end.
+    fn took(&mut self, launch: usize, time: Duration) {
+        let _ = (launch, time);
+    }
 }
 
 /// Why inputs do not fit a program; another variant may take them.
@@ -318,7 +323,7 @@ impl Program {
         match &self.engine {
             Engine::Cpu { code, weights } => self.call(code, weights, pool, guard.pointers(), feeds, options, memory)?,
             #[cfg(feature = "gpu-driver")]
-            Engine::Gpu(x) => self.launch(&**x, guard.pointers(), feeds, memory)?,
+            Engine::Gpu(x) => self.launch(&**x, guard.pointers(), feeds, options, memory)?,
         }
         self.vars.assigned();
         Ok(())
@@ -326,7 +331,14 @@ impl Program {
 
     /// Runs on a GPU.
     #[cfg(feature = "gpu-driver")]
-    fn launch(&self, x: &dyn graphc_gpu::Run, vars: *const *mut u8, feeds: &[View], memory: &RunMemory) -> Result<()> {
+    fn launch(
+        &self,
+        x: &dyn graphc_gpu::Run,
+        vars: *const *mut u8,
+        feeds: &[View],
+        options: &mut RunOptions,
+        memory: &RunMemory,
+    ) -> Result<()> {
         use graphc_gpu::GpuError;
         let plan = &self.interface;
         let inputs: Vec<&[u8]> = self.feed_of.iter().map(|&k| feeds[k].bytes()).collect();
@@ -337,7 +349,14 @@ impl Program {
         let numbers = x.variables().into_iter();
         // SAFETY: variables have the types of the plan, whose sizes these are, and the guard gives them to this run alone.
         let mut vars: Vec<&mut [u8]> = numbers.map(|(k, n)| unsafe { std::slice::from_raw_parts_mut(*vars.add(k), n) }).collect();
-        x.run(&inputs, &mut outputs, &mut vars, &memory.syms).map_err(|e| match e {
+        let ran = match &mut options.trace {
+            Some(t) => {
+                let mut heard = |step: usize, seconds: f64| t.took(step, Duration::from_secs_f64(seconds.max(0.0)));
+                x.run_timed(&inputs, &mut outputs, &mut vars, &memory.syms, &mut heard)
+            }
+            None => x.run(&inputs, &mut outputs, &mut vars, &memory.syms),
+        };
+        ran.map_err(|e| match e {
             GpuError::Launch { status, step, value, bound } => {
                 let node = plan.launches.get(step).cloned().unwrap_or_default();
                 Error::Run { status, node, record: ErrorRecord { launch: step, value, bound } }

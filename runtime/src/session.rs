@@ -44,6 +44,8 @@ pub struct SessionOptions {
     pub soft_placement: bool,
     /// With a GPU: where nodes go for which the graph names no device, between those on the CPU.
     pub place_by: PlaceBy,
+    /// With a GPU: values of f32 cross between devices as bf16, in half the bytes and with 8 significant bits.
+    pub lossy_transfers: bool,
     /// Folders in which ops of the graph may read and write files. The model's own assets can always be read, and only read.
     pub files: Vec<PathBuf>,
 }
@@ -62,6 +64,7 @@ impl Default for SessionOptions {
             device: DeviceName::Cpu,
             soft_placement: false,
             place_by: PlaceBy::Cost,
+            lossy_transfers: false,
             files: Vec::new(),
         }
     }
@@ -79,22 +82,7 @@ impl Session {
     /// # Errors
     /// If its files cannot be read or are not valid, there is no such device, or the processor lacks what the precision asks for.
     pub fn open(path: &Path, options: SessionOptions) -> Result<Session> {
-        let on_cpu = options.device == DeviceName::Cpu;
-        let lacking = match options.precision {
-            Precision::Bf16 if on_cpu && !CpuTarget.has_bf16_dots() => Some("bf16 (avx512_bf16)"),
-            Precision::Int8 if !CpuTarget.has_int8_dots() => Some("8-bit integers (avx512_vnni or avx_vnni)"),
-            _ => None,
-        };
-        if let Some(what) = lacking {
-            let why = format!("this processor does not multiply {what}, which the precision asks for; use f32");
-            return Err(Error::Unsupported(why));
-        }
-        let processors = Processors::open(&options)?;
-        let mut shared = Shared::new(path, &options);
-        shared.policy =
-            Policy { session: options.device, present: processors.present(), soft: options.soft_placement, by: options.place_by };
-        shared.processors = processors;
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Session::shared_for(Shared::new(path, &options), &options)?);
         // Whole programs are kept of the CPU, of GPUs their kernels.
         let cache = options
             .cache
@@ -105,6 +93,38 @@ impl Session {
             shared.model()?;
         }
         Ok(Session { shared, cache })
+    }
+
+    /// A session over a model that is loaded already; nothing is kept.
+    ///
+    /// # Errors
+    /// If there is no such device, or the processor lacks what the precision asks for.
+    pub fn over(model: Model, options: &SessionOptions) -> Result<Session> {
+        Ok(Session { shared: Arc::new(Session::shared_for(Shared::of(model, options), options)?), cache: None })
+    }
+
+    /// What a session shares, on the devices of the options.
+    fn shared_for(mut shared: Shared, options: &SessionOptions) -> Result<Shared> {
+        let on_cpu = options.device == DeviceName::Cpu;
+        let lacking = match options.precision {
+            Precision::Bf16 if on_cpu && !CpuTarget.has_bf16_dots() => Some("bf16 (avx512_bf16)"),
+            Precision::Int8 if !CpuTarget.has_int8_dots() => Some("8-bit integers (avx512_vnni or avx_vnni)"),
+            _ => None,
+        };
+        if let Some(what) = lacking {
+            let why = format!("this processor does not multiply {what}, which the precision asks for; use f32");
+            return Err(Error::Unsupported(why));
+        }
+        let processors = Processors::open(options)?;
+        shared.policy = Policy {
+            session: options.device,
+            present: processors.present(),
+            soft: options.soft_placement,
+            by: options.place_by,
+            lossy: options.lossy_transfers,
+        };
+        shared.processors = processors;
+        Ok(shared)
     }
 
     /// A session over a model that is loaded already.

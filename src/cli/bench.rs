@@ -120,7 +120,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         for _ in 0..report.burst.runs.clamp(3, 50) {
             callable.run_into(&views, &mut outputs, &mut RunOptions { trace: Some(&mut profile), ..RunOptions::default() })?;
         }
-        let limits = profile.limits(report.threads);
+        // Of a GPU only times are known, which are its own.
+        let on_cpu = args.model.device == graphc::DeviceName::Cpu;
+        let limits = if on_cpu { profile.limits(report.threads) } else { Limits::UNKNOWN };
         let (gflop, kernels) = (profile.gflop(), profile.shares(limits));
         if let Some(path) = &args.roofline {
             let chart = graphc::roofline::svg(&kernels, limits);
@@ -172,10 +174,12 @@ fn print(r: &Report) -> Result<(), Failure> {
     if let Some(p) = &r.profile {
         let Limits { gflops, gbytes } = p.limits;
         let share = p.share_of_peak * 100.0;
-        outln!(
-            "{:.3} GFLOP: {share:.1}% of the FMA peak ({gflops:.0} GFLOP/s; memory as large as the model's reads {gbytes:.0} GB/s)",
-            p.gflop
-        );
+        if gflops.is_finite() {
+            outln!(
+                "{:.3} GFLOP: {share:.1}% of the FMA peak ({gflops:.0} GFLOP/s; memory as large as the model's reads {gbytes:.0} GB/s)",
+                p.gflop
+            );
+        }
         outln!("{:>7} {:>9} {:>8} {:>8} {:>8}  kernel", "time %", "us", "GFLOP", "MB", "limit %");
         for k in &p.kernels {
             let (time, limit) = (k.time_share * 100.0, k.limit_share * 100.0);

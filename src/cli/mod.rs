@@ -99,6 +99,9 @@ struct ModelArgs {
     /// With a GPU: where nodes go for which the graph names no device, between those on the CPU
     #[arg(long, value_enum, default_value_t = PlaceByArg::Cost)]
     place_by: PlaceByArg,
+    /// With a GPU: send values of f32 between devices as bf16, in half the bytes and with 8 significant bits
+    #[arg(long)]
+    lossy_transfers: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -159,6 +162,7 @@ impl ModelArgs {
             device: self.device,
             soft_placement: self.soft_placement,
             place_by: self.place_by.into(),
+            lossy_transfers: self.lossy_transfers,
             ..SessionOptions::default()
         };
         let _line = progress::line(&format!("loading {}", self.model.display()));

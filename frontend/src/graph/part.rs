@@ -15,7 +15,7 @@ use crate::proto::{AttrValue, TensorProto};
 use crate::tensor::RawTensor;
 use bytes::Bytes;
 use hashbrown::HashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a part is made of.
@@ -29,6 +29,8 @@ pub struct Cut {
     pub bound: Vec<(Value, Node)>,
     /// Values that become its outputs.
     pub wanted: Vec<Value>,
+    /// Those of the values given and wanted, all of f32, that are bf16 outside.
+    pub narrow: BTreeSet<Value>,
     /// Nodes that must run.
     pub targets: Vec<NodeId>,
 }
@@ -55,9 +57,17 @@ impl RawGraph {
             let here = NodeId::new(nodes.len());
             let name = format!("{}/value_{}", self.node(v.node).name, v.port);
             let dtype = self.value_type(v, limits)?.map(|d| if d == DataType::String { DataType::Int64 } else { d });
-            nodes.push(placeholder(&name, dtype));
-            inputs.push(GraphInput { name, node: here, dtype, shape: None });
-            moved.insert(v, Value { node: here, port: 0 });
+            let (mut value, mut outside) = (Value { node: here, port: 0 }, dtype);
+            if cut.narrow.contains(&v) {
+                outside = Some(DataType::Bfloat16);
+                nodes.push(placeholder(&name, outside));
+                nodes.push(cast(format!("{name}/wide"), value, [DataType::Bfloat16, DataType::Float]));
+                value.node = NodeId::new(nodes.len() - 1);
+            } else {
+                nodes.push(placeholder(&name, outside));
+            }
+            inputs.push(GraphInput { name, node: here, dtype: outside, shape: None });
+            moved.insert(v, value);
         }
         for (v, source) in &cut.bound {
             let here = NodeId::new(nodes.len());
@@ -75,10 +85,19 @@ impl RawGraph {
             handles(&mut node, &mut strings, limits)?;
             nodes.push(node);
         }
+        let mut outputs = Vec::with_capacity(cut.wanted.len());
+        for &v in &cut.wanted {
+            let Some(mut value) = here(v) else { continue };
+            if cut.narrow.contains(&v) {
+                let name = format!("{}/narrow_{}", self.node(v.node).name, v.port);
+                nodes.push(cast(name, value, [DataType::Float, DataType::Bfloat16]));
+                value = Value { node: NodeId::new(nodes.len() - 1), port: 0 };
+            }
+            outputs.push((v, value));
+        }
         let mut graph = finish(self.name.clone(), nodes, limits)?;
         graph.inputs = inputs;
-        for &v in &cut.wanted {
-            let Some(value) = here(v) else { continue };
+        for (v, value) in outputs {
             let dtype = graph.value_type(value, limits)?;
             graph.outputs.push(GraphOutput { name: self.value_name(v), value, dtype, shape: None });
         }
@@ -115,6 +134,21 @@ fn placeholder(name: &str, dtype: Option<DataType>) -> Node {
         inputs: Vec::new(),
         controls: Vec::new(),
         def: ops::builtin("Placeholder"),
+    }
+}
+
+/// A conversion between two types.
+fn cast(name: String, value: Value, [from, to]: [DataType; 2]) -> Node {
+    let ty = |d: DataType| AttrValue { value: Some(Attr::Type(d.number())) };
+    let attrs = BTreeMap::from([("SrcT".to_string(), ty(from)), ("DstT".to_string(), ty(to))]);
+    Node {
+        name,
+        op: "Cast".into(),
+        device: String::new(),
+        attrs: Arc::new(attrs),
+        inputs: vec![value],
+        controls: Vec::new(),
+        def: ops::builtin("Cast"),
     }
 }
 

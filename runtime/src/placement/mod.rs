@@ -41,12 +41,14 @@ pub struct Policy {
     /// Whether wishes that cannot be met are passed over.
     pub soft: bool,
     pub by: PlaceBy,
+    /// Whether values of f32 cross between devices as bf16.
+    pub lossy: bool,
 }
 
 impl Policy {
     /// One device, and nothing to choose.
     pub fn of_cpu() -> Policy {
-        Policy { session: DeviceName::Cpu, present: vec![DeviceName::Cpu], soft: true, by: PlaceBy::Cost }
+        Policy { session: DeviceName::Cpu, present: vec![DeviceName::Cpu], soft: true, by: PlaceBy::Cost, lossy: false }
     }
 }
 

@@ -20,6 +20,7 @@ fn policy(line: &str) -> Policy {
         match p {
             "soft" => policy.soft = true,
             "by device" => policy.by = PlaceBy::Device,
+            "lossy" => policy.lossy = true,
             other => panic!("unknown option {other}"),
         }
     }

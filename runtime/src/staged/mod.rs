@@ -20,12 +20,13 @@ use crate::shared::Shared;
 use graphc_frontend::legalise::{self, LegaliseError};
 use graphc_frontend::{DataType, Node, NodeId, RawGraph, UnsupportedOp, Value as Port, variables};
 use graphc_host::{Attrs, Call, Resource, Step, Value};
-use graphc_ir::TfStatus;
+use graphc_ir::{Tensor, TfStatus};
 use hashbrown::{HashMap, HashSet};
 use indexmap::IndexMap;
 use partition::{Partition, Piece};
 use segment::Segment;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,7 +87,27 @@ struct Run<'a> {
     depth: usize,
 }
 
-type Env = HashMap<Port, Value>;
+/// The values of a run that are there.
+#[derive(Default)]
+struct Env {
+    values: HashMap<Port, Value>,
+    /// Values on their way between devices, as bf16.
+    narrow: HashMap<Port, Tensor>,
+}
+
+impl Deref for Env {
+    type Target = HashMap<Port, Value>;
+
+    fn deref(&self) -> &HashMap<Port, Value> {
+        &self.values
+    }
+}
+
+impl DerefMut for Env {
+    fn deref_mut(&mut self) -> &mut HashMap<Port, Value> {
+        &mut self.values
+    }
+}
 
 /// Calls within calls that a run may have open.
 const MOST_CALLS: usize = 64;
@@ -166,7 +187,7 @@ impl Staged {
 
     fn execute(&self, inputs: Vec<Value>, run: Run) -> Result<Vec<Value>> {
         let inputs = self.graph.inputs.iter().zip(inputs);
-        let mut env: Env = inputs.map(|(i, v)| (Port { node: i.node, port: 0 }, v)).collect();
+        let mut env = Env { values: inputs.map(|(i, v)| (Port { node: i.node, port: 0 }, v)).collect(), ..Env::default() };
         let mut steps: VecDeque<Todo> = locked(&self.plan).steps.iter().cloned().collect();
         while let Some(next) = steps.pop_front() {
             match next {
@@ -175,6 +196,15 @@ impl Staged {
                     env.extend(outputs.into_iter().enumerate().map(|(k, v)| (Port { node: id, port: k as u32 }, v)));
                 }
                 // Values meet in the host's memory: a segment leaves its results there, and takes its operands from there.
+                Todo::Send(t) if t.narrow && !env.narrow.contains_key(&t.value) => {
+                    if let Value::Tensor(whole) = self.operand(t.value, false, &env)? {
+                        env.narrow.extend(transfer::narrowed(&whole).map(|n| (t.value, n)));
+                    }
+                }
+                Todo::Recv(t) if t.to == DeviceName::Cpu && !env.contains_key(&t.value) => {
+                    let wide = env.narrow.get(&t.value).and_then(transfer::widened);
+                    env.extend(wide.map(|w| (t.value, Value::Tensor(w))));
+                }
                 Todo::Send(_) | Todo::Recv(_) => {}
                 Todo::Segment(segment) => match segment.run(self, &mut env, run) {
                     Ok(()) => {}
@@ -228,6 +258,9 @@ impl Staged {
                 Value::Resource(Resource::Variable(name)) if !handle && dtype() != Some(DataType::Resource) => self.read(name),
                 v => Ok(v.clone()),
             };
+        }
+        if let Some(wide) = env.narrow.get(&v).and_then(transfer::widened) {
+            return Ok(Value::Tensor(wide));
         }
         let Some(name) = variables::name(node) else {
             return Err(Error::Compile(format!("nothing has computed {}", self.graph.value_name(v))));

@@ -4,7 +4,7 @@
 //! their level. A compiled node is above every node run one by one that it waits for, so the order of segments is an order of the graph.
 
 use super::Choices;
-use super::transfer::{self, Transfer};
+use super::transfer::{self, Transfer, Values};
 use crate::device::DeviceName;
 use crate::error::Result;
 use crate::placement::{Functions, Placement, Places, Policy, Role};
@@ -195,7 +195,7 @@ pub fn with_direct_handles(graph: &RawGraph, limits: &Limits) -> graphc_frontend
 }
 
 /// The graph with what ops wait for that only forward tensors left to those that read them, so that a value which is there need not
-/// wait on one device for what happens on another.
+/// wait on one device for what happens on another. What an output waits for becomes a target.
 ///
 /// # Errors
 /// If the graph cannot be rebuilt.
@@ -207,7 +207,7 @@ pub fn with_free_forwards(graph: &RawGraph, limits: &Limits) -> graphc_frontend:
         let read = |v: &Port| variables::name(graph.node(v.node)).is_some();
         forwards(&n.op) && n.inputs.iter().all(|v| tensor(v) && !read(v))
     };
-    graph.edited(limits, |id, node| {
+    let mut edited = graph.edited(limits, |id, node| {
         if free(id) {
             node.controls.clear();
             return;
@@ -223,7 +223,20 @@ pub fn with_free_forwards(graph: &RawGraph, limits: &Limits) -> graphc_frontend:
         }
         node.controls.sort_unstable();
         node.controls.dedup();
-    })
+    })?;
+    let (mut left, mut seen): (Vec<NodeId>, HashSet<NodeId>) = Default::default();
+    left.extend(graph.outputs.iter().map(|o| o.value.node).filter(|id| free(*id)));
+    let outputs = left.clone();
+    while let Some(id) = left.pop() {
+        let n = graph.node(id);
+        match seen.insert(id) {
+            true if free(id) => left.extend(n.controls.iter().copied().chain(n.inputs.iter().map(|v| v.node).filter(|i| free(*i)))),
+            true if n.op == "NoOp" => left.extend(&n.controls),
+            true if !outputs.contains(&id) && !edited.targets.contains(&id) => edited.targets.push(id),
+            _ => {}
+        }
+    }
+    Ok(edited)
 }
 
 /// A staged view of a graph.
@@ -238,6 +251,7 @@ pub struct Partition<'g> {
     /// Those of them whose values something else than a segment reads.
     shown: HashSet<NodeId>,
     placement: Placement,
+    lossy: bool,
 }
 
 impl<'g> Partition<'g> {
@@ -295,7 +309,7 @@ impl<'g> Partition<'g> {
         let roles: Vec<Role> = graph.nodes().map(role).collect();
         let places = Places { graph, limits, roles: &roles, inner: &|n| functions.of(n), nested };
         let placement = places.place(policy)?;
-        Ok(Partition { graph, limits, kinds, reached, fixed, shown, placement })
+        Ok(Partition { graph, limits, kinds, reached, fixed, shown, placement, lossy: policy.lossy })
     }
 
     /// Where each node that runs is.
@@ -351,7 +365,12 @@ impl<'g> Partition<'g> {
             pieces.extend(segments.into_iter().map(|(device, nodes)| Piece::Segment(self.cut(nodes), device)));
             pieces.extend(singles.into_iter().map(Piece::Single));
         }
-        transfer::insert(pieces, self.graph, &|v| self.home(v))
+        transfer::insert(pieces, self.graph, &Values { home: &|v| self.home(v), lossy: &|v| self.goes_narrow(v) })
+    }
+
+    /// Whether a value is of f32, and such may cross as bf16.
+    fn goes_narrow(&self, v: Port) -> bool {
+        self.lossy && self.graph.value_type(v, self.limits).ok().flatten() == Some(DataType::Float)
     }
 
     /// The device on which a value is made; none of what has no place, or is no tensor.

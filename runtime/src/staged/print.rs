@@ -67,7 +67,10 @@ fn placement(graph: &RawGraph, partition: &Partition) -> String {
 
 fn piece(graph: &RawGraph, piece: &Piece) -> String {
     let name = |id: &NodeId| &graph.node(*id).name;
-    let way = |t: &Transfer| format!("{} {} -> {}", graph.value_name(t.value), t.from.short(), t.to.short());
+    let way = |t: &Transfer| {
+        let narrow = if t.narrow { " as bf16" } else { "" };
+        format!("{} {} -> {}{narrow}", graph.value_name(t.value), t.from.short(), t.to.short())
+    };
     let values = |what: &str, values: &[Port]| {
         let names: Vec<String> = values.iter().map(|&v| graph.value_name(v)).collect();
         if names.is_empty() { String::new() } else { format!("  {what} {}\n", names.join(", ")) }

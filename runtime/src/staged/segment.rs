@@ -1,6 +1,6 @@
 //! Parts of a graph that are compiled.
 
-use super::{Choices, Engine, Env, Run, Staged, failed, locked, partition};
+use super::{Choices, Engine, Env, Run, Staged, failed, locked, partition, transfer};
 use crate::callable::Callable;
 use crate::device::DeviceName;
 use crate::error::{Error, Result, StatusCode};
@@ -48,6 +48,15 @@ impl Segment {
         let own = |e: HostError| failed("", e.status, e.message);
         let mut feeds: Vec<Tensor> = Vec::with_capacity(unit.given.len());
         for v in &unit.given {
+            if self.cut.narrow.contains(v) {
+                let whole = || match of.operand(*v, false, env) {
+                    Ok(Value::Tensor(t)) => transfer::narrowed(&t),
+                    _ => None,
+                };
+                let lost = || Error::Unsupported(format!("{} has not arrived", of.graph.value_name(*v)));
+                feeds.push(env.narrow.get(v).cloned().or_else(whole).ok_or_else(lost)?);
+                continue;
+            }
             match of.operand(*v, false, env) {
                 Ok(Value::Tensor(t)) => feeds.push(strings.numbers(&t).map_err(own)?),
                 Err(e) => return Err(e),
@@ -63,6 +72,10 @@ impl Segment {
             }
         };
         for ((v, t), &of_strings) in self.cut.wanted.iter().zip(outputs).zip(&unit.of_strings) {
+            if self.cut.narrow.contains(v) {
+                env.narrow.insert(*v, t);
+                continue;
+            }
             env.insert(*v, Value::Tensor(if of_strings { strings.strings(&t).map_err(own)? } else { t }));
         }
         Ok(())
@@ -76,6 +89,7 @@ impl Segment {
             && own.given == cut.given
             && own.wanted == cut.wanted
             && own.targets == cut.targets
+            && own.narrow == cut.narrow
     }
 
     /// Notes how the part fails.
@@ -98,7 +112,7 @@ impl Segment {
     /// # Errors
     /// If it cannot be compiled.
     pub fn compile_ahead(&self, of: &Staged) -> Result<()> {
-        self.unit(of, &Env::new()).map(drop)
+        self.unit(of, &Env::default()).map(drop)
     }
 
     fn unit(&self, of: &Staged, env: &Env) -> Result<Arc<Unit>> {

@@ -5,6 +5,8 @@
 use super::partition::Piece;
 use crate::device::DeviceName;
 use graphc_frontend::{NodeId, RawGraph, Value as Port};
+use graphc_ir::Tensor;
+use half::bf16;
 use hashbrown::{HashMap, HashSet};
 
 /// A value on its way.
@@ -13,11 +15,21 @@ pub struct Transfer {
     pub value: Port,
     pub from: DeviceName,
     pub to: DeviceName,
+    /// Whether it goes as bf16.
+    pub narrow: bool,
 }
 
-/// Puts sends and receives between pieces. `home` is the device on which a value is made, if it is a tensor that has one. What no piece
-/// makes is there at the start; outputs end on the CPU.
-pub fn insert(pieces: Vec<Piece>, graph: &RawGraph, home: &dyn Fn(Port) -> Option<DeviceName>) -> Vec<Piece> {
+/// What is known of the values of a graph.
+pub struct Values<'a> {
+    /// The device on which a value is made, if it is a tensor that has one.
+    pub home: &'a dyn Fn(Port) -> Option<DeviceName>,
+    /// Whether a value goes as bf16 where nothing on its own device needs it as it is.
+    pub lossy: &'a dyn Fn(Port) -> bool,
+}
+
+/// Puts sends and receives between pieces. What no piece makes is there at the start; outputs end on the CPU.
+pub fn insert(mut pieces: Vec<Piece>, graph: &RawGraph, values: &Values) -> Vec<Piece> {
+    let home = values.home;
     let mut maker: HashMap<NodeId, usize> = HashMap::new();
     for (k, p) in pieces.iter().enumerate() {
         match p {
@@ -32,10 +44,17 @@ pub fn insert(pieces: Vec<Piece>, graph: &RawGraph, home: &dyn Fn(Port) -> Optio
     let (mut sends, mut receives): (Vec<Vec<Transfer>>, Vec<Vec<Transfer>>) =
         (vec![Vec::new(); count + 1], vec![Vec::new(); count + 1]);
     let mut sent: HashSet<(Port, DeviceName)> = HashSet::new();
+    // Values of GPUs that a later segment on the same one reads.
+    let stay: HashSet<Port> = pieces
+        .iter()
+        .filter_map(|p| if let Piece::Segment(cut, d) = p { Some((cut, d)) } else { None })
+        .flat_map(|(cut, d)| cut.given.iter().copied().filter(move |v| home(*v) == Some(*d)))
+        .collect();
     let mut read = |v: Port, to: DeviceName, by: usize| {
         let Some(from) = home(v).filter(|d| *d != to) else { return };
         if sent.insert((v, to)) {
-            let transfer = Transfer { value: v, from, to };
+            let narrow = (values.lossy)(v) && !stay.contains(&v);
+            let transfer = Transfer { value: v, from, to, narrow };
             // Behind its maker; of what was there before, in front of all.
             sends[maker.get(&v.node).map_or(0, |k| k + 1)].push(transfer);
             receives[by].push(transfer);
@@ -51,6 +70,17 @@ pub fn insert(pieces: Vec<Piece>, graph: &RawGraph, home: &dyn Fn(Port) -> Optio
     // What is left of an output that was made before these pieces has arrived with it.
     let outputs = graph.outputs.iter().map(|o| o.value).filter(|v| maker.contains_key(&v.node));
     outputs.for_each(|v| read(v, DeviceName::Cpu, count));
+    let crossing = sends.iter().flatten().filter(|t| t.narrow).copied().collect::<Vec<Transfer>>();
+    for p in &mut pieces {
+        if let Piece::Segment(cut, device) = p
+            && *device != DeviceName::Cpu
+        {
+            let here = |t: &&Transfer| {
+                t.to == *device && cut.given.contains(&t.value) || t.from == *device && cut.wanted.contains(&t.value)
+            };
+            cut.narrow = crossing.iter().filter(here).map(|t| t.value).collect();
+        }
+    }
     let mut all = Vec::with_capacity(count);
     for (k, piece) in pieces.into_iter().map(Some).chain([None]).enumerate() {
         all.extend(sends[k].drain(..).map(Piece::Send));
@@ -58,4 +88,16 @@ pub fn insert(pieces: Vec<Piece>, graph: &RawGraph, home: &dyn Fn(Port) -> Optio
         all.extend(piece);
     }
     all
+}
+
+/// A tensor of f32 as bf16, rounded to nearest; `None` of another type.
+pub fn narrowed(t: &Tensor) -> Option<Tensor> {
+    let wide = t.as_slice::<f32>()?;
+    Tensor::from_slice(t.shape(), &wide.iter().map(|&v| bf16::from_f32(v)).collect::<Vec<_>>())
+}
+
+/// A tensor of bf16 as f32; `None` of another type.
+pub fn widened(t: &Tensor) -> Option<Tensor> {
+    let narrow = t.as_slice::<bf16>()?;
+    Tensor::from_slice(t.shape(), &narrow.iter().map(|v| v.to_f32()).collect::<Vec<_>>())
 }

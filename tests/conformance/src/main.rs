@@ -62,6 +62,8 @@ pub enum Backend {
     Jit,
     Interp,
     Object,
+    /// The first GPU, in builds for GPUs
+    Gpu,
 }
 
 /// Every case file below the paths, sorted.

@@ -89,8 +89,13 @@ fn passing(path: &Path) -> io::Result<BTreeSet<String>> {
 /// refuse a case.
 pub fn regressions(path: &Path, results: &[Record], backend: Backend) -> io::Result<bool> {
     let mut must = passing(path)?;
-    if backend == Backend::Object {
-        let cannot = std::fs::read_to_string(path.with_file_name("not_in_objects.tsv"))?;
+    let exceptions = match backend {
+        Backend::Object => Some("not_in_objects.tsv"),
+        Backend::Gpu => Some("not_on_gpu.tsv"),
+        Backend::Jit | Backend::Interp => None,
+    };
+    if let Some(file) = exceptions {
+        let cannot = std::fs::read_to_string(path.with_file_name(file))?;
         cannot.lines().filter_map(|l| l.split('\t').next()).for_each(|id| {
             must.remove(id);
         });

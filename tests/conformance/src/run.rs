@@ -6,7 +6,7 @@ use crate::freedom;
 use crate::scratch::Scratch;
 use graphc::frontend::{Fetch, Model, OpenOptions, Request};
 use graphc::linked::Linked;
-use graphc::{Callable, Elem, Error, RunOptions, Session, SessionOptions, Tensor, View, frontend};
+use graphc::{Callable, DeviceName, Elem, Error, PlaceBy, RunOptions, Session, SessionOptions, Tensor, View, frontend};
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -64,12 +64,17 @@ pub fn run(case: &Case, backend: Backend, folder: &Path) -> Verdict {
     Verdict { id: case.id.clone(), outcome, detail }
 }
 
-fn open(case: &Case, folder: &Path, files: Option<&Path>) -> Result<Session, Error> {
+fn open(case: &Case, backend: Backend, folder: &Path, files: Option<&Path>) -> Result<Session, Error> {
+    let mut options = SessionOptions::default();
+    if backend == Backend::Gpu {
+        // Whatever can be there, however small.
+        options = SessionOptions { device: DeviceName::Gpu(0), place_by: PlaceBy::Device, soft_placement: true, ..options };
+    }
     if case.kind == "saved_model" {
-        return Session::open(&folder.join(&case.source_test), SessionOptions::default());
+        return Session::open(&folder.join(&case.source_test), options);
     }
     let graph = case.graph.clone().unwrap_or_default();
-    let session = Session::of(Model::from_graph_def(graph, &OpenOptions::default())?, 1);
+    let session = Session::over(Model::from_graph_def(graph, &OpenOptions::default())?, &options)?;
     Ok(session.granting(files.map(Path::to_path_buf)))
 }
 
@@ -78,7 +83,7 @@ fn steps(case: &Case, backend: Backend, folder: &Path, files: Option<&Path>) -> 
         return Err(Stop::Unsupported("the interpreter keeps no state from step to step".into()));
     }
     let expected_error = case.steps.iter().find_map(|s| s.error.as_ref());
-    let session = match open(case, folder, files) {
+    let session = match open(case, backend, folder, files) {
         Ok(s) => s,
         Err(e) => return judge_error(e, expected_error.map(|e| e.code)),
     };

@@ -11,6 +11,16 @@ use graphc_cpu::{CompileError, Weights};
 use graphc_passes::plan::{Buf, ConstId, Place};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Hears of launches: their steps, and the seconds that they took.
+pub type Heard<'a> = &'a mut dyn FnMut(usize, f64);
+
+/// A walk over the pieces of a run.
+struct Walk<'r, 'h, D: Driver> {
+    /// What is to run before anything is waited for.
+    pending: Vec<&'r D::Sequence>,
+    heard: Option<Heard<'h>>,
+}
+
 /// A program on a device, whatever drives it. Any number of threads may run it at once.
 pub trait Run: Send + Sync {
     fn program(&self) -> &Program;
@@ -27,6 +37,19 @@ pub trait Run: Send + Sync {
     /// # Errors
     /// If the device has not enough memory, the driver fails, or a launch does.
     fn run(&self, inputs: &[&[u8]], outputs: &mut [&mut [u8]], vars: &mut [&mut [u8]], syms: &[i64]) -> Result<(), GpuError>;
+
+    /// As [`Run::run`]; tells of each launch, by its step, how many seconds it took by the device's clock, where the driver has one.
+    ///
+    /// # Errors
+    /// As [`Run::run`].
+    fn run_timed(
+        &self,
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+        vars: &mut [&mut [u8]],
+        syms: &[i64],
+        heard: Heard,
+    ) -> Result<(), GpuError>;
 
     /// Runs once, and then measures each launch, repeated on what the run has left.
     ///
@@ -111,7 +134,7 @@ impl<D: Driver> Executable<D> {
         // What was sized for others makes room.
         idle.clear();
         drop(idle);
-        Recorded::new(self, syms)
+        Recorded::new(self, syms, false)
     }
 
     pub(super) fn give_back(&self, r: Recorded<D>) {
@@ -124,6 +147,7 @@ impl<D: Driver> Executable<D> {
         inputs: &[&[u8]],
         outputs: &mut [&mut [u8]],
         vars: &mut [&mut [u8]],
+        heard: Option<Heard>,
     ) -> Result<(), GpuError> {
         for (to, from) in r.memory.inputs.iter_mut().zip(inputs) {
             fill(to.host_mut(), from);
@@ -132,10 +156,10 @@ impl<D: Driver> Executable<D> {
             fill(to.host_mut(), from);
         }
         r.clear_status();
-        let mut pending: Vec<&D::Sequence> = r.before.iter().collect();
-        self.pieces(&self.pieces, r, &mut pending)?;
-        pending.extend(&r.after);
-        self.wait(r, &mut pending)?;
+        let mut walk = Walk { pending: r.before.iter().collect(), heard };
+        self.pieces(&self.pieces, r, &mut walk)?;
+        walk.pending.extend(&r.after);
+        self.wait(r, &mut walk)?;
         for (from, to) in r.memory.outputs.iter().zip(outputs) {
             fill(to, from.host());
         }
@@ -145,38 +169,52 @@ impl<D: Driver> Executable<D> {
         Ok(())
     }
 
-    fn pieces<'r>(&self, pieces: &[Piece], r: &'r Recorded<D>, pending: &mut Vec<&'r D::Sequence>) -> Result<(), GpuError> {
+    fn pieces<'r>(&self, pieces: &[Piece], r: &'r Recorded<D>, walk: &mut Walk<'r, '_, D>) -> Result<(), GpuError> {
         for p in pieces {
             match p {
-                Piece::Block(range) => pending.extend(r.blocks.get(&range.start)),
+                Piece::Block(range) => walk.pending.extend(r.blocks.get(&range.start)),
                 Piece::If { cond, yes, no } => {
-                    let way = if self.holds(*cond, r, pending)? { yes } else { no };
-                    self.pieces(way, r, pending)?;
+                    let way = if self.holds(*cond, r, walk)? { yes } else { no };
+                    self.pieces(way, r, walk)?;
                 }
                 Piece::While { test, cond, body } => loop {
-                    self.pieces(test, r, pending)?;
-                    if !self.holds(*cond, r, pending)? {
+                    self.pieces(test, r, walk)?;
+                    if !self.holds(*cond, r, walk)? {
                         break;
                     }
-                    self.pieces(body, r, pending)?;
+                    self.pieces(body, r, walk)?;
                 },
             }
         }
         Ok(())
     }
 
+    /// How long the launches of these sequences took.
+    fn tell(&self, r: &Recorded<D>, sequences: &[&D::Sequence], heard: &mut dyn FnMut(usize, f64)) -> Result<(), GpuError> {
+        for s in sequences {
+            let block = r.blocks.iter().find(|(_, b)| std::ptr::eq(*b, *s));
+            let Some(steps) = block.and_then(|(start, _)| r.steps.get(start)) else { continue };
+            let times = self.device.times(s)?;
+            steps.iter().zip(times).filter_map(|(step, t)| Some(((*step)?, t))).for_each(|(step, t)| heard(step, t));
+        }
+        Ok(())
+    }
+
     /// Runs what is pending, and reads a condition.
-    fn holds<'r>(&self, cond: Buf, r: &'r Recorded<D>, pending: &mut Vec<&'r D::Sequence>) -> Result<bool, GpuError> {
-        pending.extend(r.conds.get(&cond));
-        self.wait(r, pending)?;
+    fn holds<'r>(&self, cond: Buf, r: &'r Recorded<D>, walk: &mut Walk<'r, '_, D>) -> Result<bool, GpuError> {
+        walk.pending.extend(r.conds.get(&cond));
+        self.wait(r, walk)?;
         Ok(r.memory.cond.host().and_then(|h| h.first()).is_some_and(|&b| b != 0))
     }
 
     /// Runs what is pending, and finds out whether a launch failed.
-    fn wait(&self, r: &Recorded<D>, pending: &mut Vec<&D::Sequence>) -> Result<(), GpuError> {
-        if !pending.is_empty() {
-            self.device.run(&r.queue, pending)?;
-            pending.clear();
+    fn wait(&self, r: &Recorded<D>, walk: &mut Walk<D>) -> Result<(), GpuError> {
+        if !walk.pending.is_empty() {
+            self.device.run(&r.queue, &walk.pending)?;
+            if let Some(heard) = &mut walk.heard {
+                self.tell(r, &walk.pending, heard)?;
+            }
+            walk.pending.clear();
         }
         let word = |k: usize| {
             let bytes = r.memory.status.host().and_then(|h| h.get(4 * k..4 * k + 4)).and_then(|b| b.try_into().ok());
@@ -218,9 +256,20 @@ impl<D: Driver> Run for Executable<D> {
 
     fn run(&self, inputs: &[&[u8]], outputs: &mut [&mut [u8]], vars: &mut [&mut [u8]], syms: &[i64]) -> Result<(), GpuError> {
         let mut r = self.memory(syms)?;
-        let result = self.run_in(&mut r, inputs, outputs, vars);
+        let result = self.run_in(&mut r, inputs, outputs, vars, None);
         self.give_back(r);
         result
+    }
+
+    fn run_timed(
+        &self,
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+        vars: &mut [&mut [u8]],
+        syms: &[i64],
+        heard: Heard,
+    ) -> Result<(), GpuError> {
+        self.run_in(&mut Recorded::new(self, syms, true)?, inputs, outputs, vars, Some(heard))
     }
 
     fn profile(&self, inputs: &[&[u8]], syms: &[i64], repeats: usize) -> Result<Vec<Profile>, GpuError> {

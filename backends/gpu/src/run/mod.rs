@@ -128,6 +128,17 @@ pub trait Driver: Sized + Send + Sync + 'static {
 
     fn record(self: &Arc<Self>, queue: &Self::Queue, commands: &[Command<Self>]) -> Result<Self::Sequence, GpuError>;
 
+    /// As [`Driver::record`], one command after another, so that [`Driver::times`] tells how long each takes.
+    fn record_timed(self: &Arc<Self>, queue: &Self::Queue, commands: &[Command<Self>]) -> Result<Self::Sequence, GpuError> {
+        self.record(queue, commands)
+    }
+
+    /// Seconds that each command of a sequence took in its last run, by the device's clock; none where it was not recorded so, or the
+    /// device has no such clock.
+    fn times(&self, _sequence: &Self::Sequence) -> Result<Vec<f64>, GpuError> {
+        Ok(Vec::new())
+    }
+
     /// Runs sequences, one after another, and waits for the last. The host sees what was written.
     fn run(&self, queue: &Self::Queue, sequences: &[&Self::Sequence]) -> Result<(), GpuError>;
 }

@@ -24,6 +24,8 @@ pub struct Recorded<D: Driver> {
     pub after: Option<D::Sequence>,
     /// By the first step.
     pub blocks: HashMap<usize, D::Sequence>,
+    /// By the first step of a block, the step of each of its commands; none for copies.
+    pub steps: HashMap<usize, Vec<Option<usize>>>,
     /// Each copies a condition to [`Buffers::cond`].
     pub conds: HashMap<Buf, D::Sequence>,
     /// After what refers to it, as fields are dropped in their order.
@@ -84,18 +86,21 @@ impl<D: Driver> Transfer<D> {
 /// Commands in the making, with what they wait for.
 pub struct Order<'a, D: Driver> {
     pub commands: Vec<Command<'a, D>>,
+    /// The step of each command that launches.
+    steps: Vec<Option<usize>>,
     hazards: Hazards,
 }
 
 impl<'a, D: Driver> Order<'a, D> {
     pub fn new() -> Self {
-        Order { commands: Vec::new(), hazards: Hazards::default() }
+        Order { commands: Vec::new(), steps: Vec::new(), hazards: Hazards::default() }
     }
 
     fn push(&mut self, what: What<'a, D>, node: &'a str, reads: &[Span<'a, D>], writes: &[Span<'a, D>]) {
         let bytes = |spans: &[Span<D>]| spans.iter().map(Span::place).collect::<Vec<Bytes>>();
         let after = self.hazards.add(&bytes(reads), &bytes(writes));
         self.commands.push(Command { what, after, node });
+        self.steps.push(None);
     }
 
     fn copies(&mut self, copies: impl Iterator<Item = (Span<'a, D>, Span<'a, D>)>) {
@@ -107,11 +112,11 @@ impl<'a, D: Driver> Order<'a, D> {
 type Sizes<'a> = &'a dyn Fn(&Sym) -> Option<i64>;
 
 impl<D: Driver> Recorded<D> {
-    /// Memory and commands for sizes `syms`.
+    /// Memory and commands for sizes `syms`; `timed`, so that the driver tells how long commands take.
     ///
     /// # Errors
     /// If the device has not enough memory, or a buffer is larger than kernels can see.
-    pub fn new(x: &Executable<D>, syms: &[i64]) -> Result<Recorded<D>, GpuError> {
+    pub fn new(x: &Executable<D>, syms: &[i64], timed: bool) -> Result<Recorded<D>, GpuError> {
         let plan = &x.program.plan;
         let of = |s: &Sym| plan.syms.iter().position(|t| t == s).and_then(|k| syms.get(k).copied());
         let queue = x.device.queue()?;
@@ -125,7 +130,7 @@ impl<D: Driver> Recorded<D> {
             _ => None,
         };
         let (first, last) = (outermost(x.pieces.first()), outermost(x.pieces.last()));
-        let mut blocks = HashMap::new();
+        let (mut blocks, mut steps_of) = (HashMap::new(), HashMap::new());
         for range in ranges {
             let (start, mut order) = (range.start, Order::new());
             if first == Some(start) {
@@ -135,7 +140,9 @@ impl<D: Driver> Recorded<D> {
             if last == Some(start) {
                 order.copies(memory.transfers(false));
             }
-            blocks.insert(start, record(order)?);
+            steps_of.insert(start, std::mem::take(&mut order.steps));
+            let sequence = if timed { x.device.record_timed(&queue, &order.commands) } else { record(order) };
+            blocks.insert(start, sequence?);
         }
         let alone = |up: bool| {
             let mut order = Order::new();
@@ -153,7 +160,7 @@ impl<D: Driver> Recorded<D> {
             order.copies(std::iter::once((Span { bytes: 1, ..from }, to)));
             conds.insert(c, record(order)?);
         }
-        Ok(Recorded { syms: syms.to_vec(), before, after, blocks, conds, memory, queue })
+        Ok(Recorded { syms: syms.to_vec(), before, after, blocks, steps: steps_of, conds, memory, queue })
     }
 }
 
@@ -238,7 +245,9 @@ impl<D: Driver> Buffers<D> {
     ) -> Result<(), GpuError> {
         for i in steps {
             let (step, Some(l)) = (&x.program.plan.steps[i], &x.program.launches[i]) else { continue };
+            let first = order.commands.len();
             self.launch(x, step, l, of, order).map_err(|e| e.at(step.loc.name()))?;
+            order.steps[first..].fill(Some(i));
         }
         Ok(())
     }

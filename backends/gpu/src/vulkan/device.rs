@@ -53,6 +53,8 @@ pub struct Device {
     pub(super) device: ash::Device,
     pub(super) memory: vk::PhysicalDeviceMemoryProperties,
     pub(super) family: u32,
+    /// Seconds of a tick of the device's clock; 0 if it has none.
+    pub(super) tick: f64,
     pub(super) cache: vk::PipelineCache,
     queue: Mutex<vk::Queue>,
     /// After the device, which is destroyed first.
@@ -125,6 +127,13 @@ fn family(i: &Instance, device: vk::PhysicalDevice) -> Option<u32> {
     // SAFETY: the device is of this instance.
     let families = unsafe { i.instance.get_physical_device_queue_family_properties(device) };
     families.iter().position(|f| f.queue_flags.contains(vk::QueueFlags::COMPUTE)).map(|k| k as u32)
+}
+
+/// Whether queues of a family tell the time.
+fn has_clock(i: &Instance, device: vk::PhysicalDevice, family: u32) -> bool {
+    // SAFETY: the device is of this instance.
+    let families = unsafe { i.instance.get_physical_device_queue_family_properties(device) };
+    families.get(family as usize).is_some_and(|f| f.timestamp_valid_bits > 0)
 }
 
 /// The devices of this machine, in the order of their numbers.
@@ -200,7 +209,8 @@ impl Device {
         if l.max_compute_work_group_invocations < 256 || l.max_compute_shared_memory_size < 16 << 10 {
             return Err(GpuError::Lacks("workgroups of 256 threads with 16 KiB of memory".into()));
         }
-        Ok(Device { info, limits, features, device, memory, family, cache, queue: Mutex::new(queue), _instance: instance })
+        let tick = if has_clock(&instance, physical, family) { f64::from(l.timestamp_period) * 1e-9 } else { 0.0 };
+        Ok(Device { info, limits, features, device, memory, family, tick, cache, queue: Mutex::new(queue), _instance: instance })
     }
 
     /// The language of kernels for this device.

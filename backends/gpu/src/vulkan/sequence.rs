@@ -28,8 +28,17 @@ pub struct Sequence {
     sets: vk::DescriptorPool,
     pool: vk::CommandPool,
     commands: vk::CommandBuffer,
+    /// Times before and after each command, if they are wanted.
+    clock: Option<Clock>,
     /// The parameters of its launches.
     _params: Option<Buffer>,
+}
+
+/// Times that a sequence writes: two a command.
+#[derive(Clone, Copy)]
+struct Clock {
+    pool: vk::QueryPool,
+    count: u32,
 }
 
 impl Drop for Sequence {
@@ -37,6 +46,7 @@ impl Drop for Sequence {
         // SAFETY: a run has ended before its sequences are dropped; null handles are ignored.
         unsafe {
             let d = &self.device.device;
+            d.destroy_query_pool(self.clock.map_or(vk::QueryPool::null(), |c| c.pool), None);
             d.destroy_descriptor_pool(self.sets, None);
             d.destroy_command_pool(self.pool, None);
         }
@@ -68,7 +78,38 @@ impl Driver for Device {
     }
 
     fn record(self: &Arc<Self>, _queue: &Queue, commands: &[Command<Self>]) -> Result<Sequence, GpuError> {
+        self.recorded(commands, false)
+    }
+
+    fn record_timed(self: &Arc<Self>, _queue: &Queue, commands: &[Command<Self>]) -> Result<Sequence, GpuError> {
+        self.recorded(commands, true)
+    }
+
+    fn times(&self, sequence: &Sequence) -> Result<Vec<f64>, GpuError> {
+        let Some(Clock { pool, count }) = sequence.clock else { return Ok(Vec::new()) };
+        let mut ticks = vec![0u64; count as usize];
+        let flags = vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT;
+        // SAFETY: the pool has so many queries, which the last run wrote.
+        unsafe { self.device.get_query_pool_results(pool, 0, &mut ticks, flags) }.map_err(failed("vkGetQueryPoolResults"))?;
+        Ok(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * self.tick).collect())
+    }
+
+    fn run(&self, queue: &Queue, sequences: &[&Sequence]) -> Result<(), GpuError> {
+        let commands: Vec<vk::CommandBuffer> = sequences.iter().map(|s| s.commands).collect();
+        self.submit(&commands, queue.fence)
+    }
+}
+
+impl Device {
+    fn recorded(self: &Arc<Self>, commands: &[Command<Self>], timed: bool) -> Result<Sequence, GpuError> {
         let mut made = Sequence::new(self, commands)?;
+        if timed && self.tick > 0.0 && !commands.is_empty() {
+            let count = 2 * commands.len() as u32;
+            let create = vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(count);
+            // SAFETY: the structure is valid for the call; the pool belongs to `made`.
+            let pool = unsafe { self.device.create_query_pool(&create, None) }.map_err(failed("vkCreateQueryPool"))?;
+            made.clock = Some(Clock { pool, count });
+        }
         let mut sets = Vec::new();
         let mut params = Params::new(self, commands)?;
         for c in commands {
@@ -80,11 +121,6 @@ impl Driver for Device {
         made.record(commands, &sets)?;
         made._params = params.buffer;
         Ok(made)
-    }
-
-    fn run(&self, queue: &Queue, sequences: &[&Sequence]) -> Result<(), GpuError> {
-        let commands: Vec<vk::CommandBuffer> = sequences.iter().map(|s| s.commands).collect();
-        self.submit(&commands, queue.fence)
     }
 }
 
@@ -137,6 +173,7 @@ impl Sequence {
             sets: vk::DescriptorPool::null(),
             pool: vk::CommandPool::null(),
             commands: vk::CommandBuffer::null(),
+            clock: None,
             _params: None,
         };
         let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: bindings.max(1) as u32 }];
@@ -187,14 +224,23 @@ impl Sequence {
             self.commands = buffers.first().copied().unwrap_or_default();
             let c = self.commands;
             d.begin_command_buffer(c, &vk::CommandBufferBeginInfo::default()).map_err(failed("vkBeginCommandBuffer"))?;
+            if let Some(clock) = self.clock {
+                d.cmd_reset_query_pool(c, clock.pool, 0, clock.count);
+            }
+            let note = |query: usize| {
+                if let Some(clock) = self.clock {
+                    d.cmd_write_timestamp(c, vk::PipelineStageFlags::BOTTOM_OF_PIPE, clock.pool, query as u32);
+                }
+            };
             barrier(d, c);
             // What came before this command has been waited for.
             let mut settled = 0;
             for (k, (command, set)) in commands.iter().zip(sets).enumerate() {
-                if command.after.iter().any(|&before| before >= settled) {
+                if self.clock.is_some() || command.after.iter().any(|&before| before >= settled) {
                     barrier(d, c);
                     settled = k;
                 }
+                note(2 * k);
                 match (&command.what, set) {
                     (What::Launch { kernel, groups, .. }, Some(set)) => {
                         d.cmd_bind_pipeline(c, vk::PipelineBindPoint::COMPUTE, kernel.pipeline);
@@ -207,6 +253,7 @@ impl Sequence {
                     }
                     (What::Launch { .. }, None) => {}
                 }
+                note(2 * k + 1);
             }
             to_host(d, c);
             d.end_command_buffer(c).map_err(failed("vkEndCommandBuffer"))
