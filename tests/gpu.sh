@@ -34,7 +34,8 @@ if cargo clippy --version >/dev/null 2>&1; then cargo clippy --release --package
 RUSTDOCFLAGS="-D warnings" cargo doc --release --package graphc-gpu --features mlir --no-deps --quiet
 cargo test --release --package graphc-gpu --features mlir --quiet
 # The same cases through CUDA; the tests before have made the stand-in.
-LD_LIBRARY_PATH="$(cd "$target/tmp/standin" && pwd)" cargo test --release --package graphc-gpu --features mlir --test device --quiet
+standin=$(cd "$target/tmp/standin" && pwd)
+LD_LIBRARY_PATH=$standin cargo test --release --package graphc-gpu --features mlir --test device --quiet
 cargo build --release --package graphc --features gpu --quiet
 "$graphc" devices
 for model in "$golden"/*/saved_model; do
@@ -49,6 +50,9 @@ if [ -d $corpus ]; then
     cargo build --release --package conformance --features gpu --quiet
     "$target"/release/conformance tests/conformance/cases $corpus --backend gpu --sample 100 --passing tests/conformance/passing.txt
 fi
+for name in mlp small_cnn transformer recurrent quantised split words; do
+    LD_LIBRARY_PATH=$standin "$graphc" check $golden/$name/saved_model $golden/$name/io_*.npz --backend gpu
+done
 # Packages: made without a device, run without MLIR.
 packages=$target/gpu-packages
 mkdir -p "$packages"
@@ -60,6 +64,7 @@ cargo build --release --package graphc --features gpu-driver --quiet
 for name in mlp small_cnn transformer recurrent; do
     "$graphc" check "$packages/$name.graphc" $golden/$name/io_*.npz
     "$graphc" check "$packages/$name.graphc" $golden/$name/io_*.npz --backend gpu
+    LD_LIBRARY_PATH=$standin "$graphc" check "$packages/$name.graphc" $golden/$name/io_*.npz --backend gpu
 done
 # The build of the CPU is what others measure and test.
 cargo build --release --package graphc --package conformance --quiet

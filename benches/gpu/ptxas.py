@@ -17,6 +17,7 @@ import venv
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100", "sm_120"]
+PRECISIONS = ["f32", "tf32", "bf16"]
 WHEEL = "nvidia-cuda-nvcc-cu12==12.9.86"
 
 
@@ -46,7 +47,7 @@ def main():
     parser.add_argument("--graphc", type=pathlib.Path, default=ROOT / "target/release/graphc")
     parser.add_argument("--ptxas", type=pathlib.Path, help="taken from PyPI if absent")
     parser.add_argument("--models", type=pathlib.Path, nargs="*", help="folders of SavedModels; the golden models if absent")
-    parser.add_argument("--option", action="append", default=[], help="for graphc opt, as --option=--precision=bf16")
+    parser.add_argument("--precision", nargs="*", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--out", type=pathlib.Path, help="where the table goes; to standard output if absent")
     arguments = parser.parse_args()
     models = arguments.models or sorted(p for p in (ROOT / "tests/golden").iterdir() if (p / "saved_model").is_dir())
@@ -57,37 +58,38 @@ def main():
         folder = pathlib.Path(folder)
         ptxas = arguments.ptxas or install(folder / "venv")
         kernels = []
-        for model in models:
-            into = folder / model.name
+        for precision, model in ((p, m) for p in arguments.precision for m in models):
+            into = folder / precision / model.name
             path = model / "saved_model" if (model / "saved_model").is_dir() else model
-            run = subprocess.run([arguments.graphc, "opt", path, "--kernels", into, *arguments.option], capture_output=True, text=True)
+            words = [arguments.graphc, "opt", path, "--kernels", into, "--precision", precision]
+            run = subprocess.run(words, capture_output=True, text=True)
             if run.returncode:
                 print(f"{model.name}: {run.stderr.strip()}", file=sys.stderr)
-            kernels += [(model.name, p) for p in sorted(into.rglob("*.ptx"))]
-        jobs = [(path, architecture) for _, path in kernels for architecture in ARCHITECTURES]
+            kernels += [(precision, model.name, p) for p in sorted(into.rglob("*.ptx"))]
+        jobs = [(path, architecture) for *_, path in kernels for architecture in ARCHITECTURES]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             answers = dict(zip(jobs, pool.map(lambda job: assemble(ptxas, *job), jobs)))
-        version = subprocess.run([ptxas, "--version"], capture_output=True, text=True).stdout.splitlines()[-1]
+        version = re.search(r"release [\d.]+", subprocess.run([ptxas, "--version"], capture_output=True, text=True).stdout)
 
-        lines = [f"# {version}: registers/bytes spilled/bytes of shared memory"]
-        lines.append("\t".join(["model", "kernel", *ARCHITECTURES]))
+        lines = [f"# ptxas {version[0] if version else '?'}: registers/bytes spilled/bytes of shared memory"]
+        lines.append("\t".join(["precision", "model", "kernel", *ARCHITECTURES]))
         bad = 0
-        for model, path in kernels:
+        for precision, model, path in kernels:
             cells = []
             for architecture in ARCHITECTURES:
                 numbers, why = answers[path, architecture]
                 cells.append("/".join(map(str, numbers)) if numbers else "refused")
                 bad += numbers is None or (architecture == "sm_90a" and numbers[1] > 0)
                 if why:
-                    print(f"{model} {path.name} {architecture}: {why}", file=sys.stderr)
-            lines.append("\t".join([model, path.stem, *cells]))
+                    print(f"{precision} {model} {path.name} {architecture}: {why}", file=sys.stderr)
+            lines.append("\t".join([precision, model, path.stem, *cells]))
     text = "\n".join(lines) + "\n"
     if arguments.out:
         arguments.out.write_text(text)
     else:
         print(text, end="")
     for architecture in ARCHITECTURES:
-        numbers = [answers[path, architecture][0] for _, path in kernels]
+        numbers = [answers[path, architecture][0] for *_, path in kernels]
         good = [n for n in numbers if n]
         most = max((n[0] for n in good), default=0)
         print(f"{architecture}: {len(good)} of {len(numbers)} kernels assemble, {sum(n[1] > 0 for n in good)} spill, at most {most} registers", file=sys.stderr)

@@ -64,6 +64,10 @@ impl Device {
     /// # Errors
     /// If there is no driver or no such device, or it cannot be opened.
     pub fn open(index: usize) -> Result<Device, GpuError> {
+        // Vulkan is left alone where it is not needed.
+        if cuda::devices().is_ok_and(|found| index < found.len()) {
+            return cuda::Device::open(index).map(Device::Cuda);
+        }
         let all = all()?;
         match all.get(index) {
             Some((Number::Cuda(k), _)) => cuda::Device::open(*k).map(Device::Cuda),

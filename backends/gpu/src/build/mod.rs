@@ -64,6 +64,8 @@ pub struct Build<'c> {
     params: Vec<V<'c>>,
     status: Option<Memory<'c>>,
     shared: Vec<Type<'c>>,
+    /// Whether registers matter more than workgroups beside one another: NVIDIA's assembler else spills to make room for those.
+    pub alone: bool,
 }
 
 /// A body: appends to the kernel and gives the values that go on.
@@ -99,11 +101,12 @@ pub fn kernel<'c>(
         params: Vec::new(),
         status: None,
         shared: Vec::new(),
+        alone: false,
     };
     b.take_params(params);
     body(&mut b)?;
     b.op("gpu.return", &[], &[], &[]);
-    let Build { bindings, arguments, shared, .. } = b;
+    let Build { bindings, arguments, shared, alone, .. } = b;
     let attribute = |text: &str| Attribute::parse(cx, text).ok_or_else(|| format!("MLIR does not read the attribute {text}"));
     let id = |s: &str| Identifier::new(cx, s);
     let entry_point = attribute(&format!("#spirv.entry_point_abi<workgroup_size = [{threads}, 1, 1]>"))?;
@@ -117,8 +120,9 @@ pub fn kernel<'c>(
         Flavour::Spirv(_) => attributes.push((id("spirv.entry_point_abi"), entry_point)),
         Flavour::Ptx(_) => {
             attributes.push((id("known_block_size"), DenseI32ArrayAttribute::new(cx, &[threads as i32, 1, 1]).into()));
-            // One workgroup at a time will do: without this the assembler spills to make room for more.
-            attributes.push((id("nvvm.minctasm"), IntegerAttribute::new(IntegerType::new(cx, 32).into(), 1).into()));
+            if alone {
+                attributes.push((id("nvvm.minctasm"), IntegerAttribute::new(IntegerType::new(cx, 32).into(), 1).into()));
+            }
         }
     }
     let built = |b: OperationBuilder<'c>| b.build().map_err(|e| e.to_string());

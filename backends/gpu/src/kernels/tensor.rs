@@ -66,6 +66,7 @@ struct Part<'c> {
 
 /// One workgroup for each tile of `rows` rows of the result.
 pub fn tiled<'c>(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product, rows: i64, factors: Factors) -> Result<(), String> {
+    b.alone = true;
     let m = buffers(b, s, c)?;
     let [all_rows, all_columns, depth, down, across, count] = ["m", "n", "k", "down", "across", "count"].map(|n| s.int(b, n));
     let threads = threads(rows);

@@ -115,6 +115,36 @@ const COPY: &std::ffi::CStr = c".version 8.0
 }
 ";
 
+/// A kernel of 64 threads whose only parameter is an address.
+fn kernel(name: &str, body: &str) -> String {
+    format!(
+        "\n.visible .entry {name}(.param .u64 .ptr .global .align 1 p)\n.maxntid 64, 1, 1\n{{
+            .shared .align 4 .b8 words[256];
+            ld.param.b64 %rd1, [p];
+            mov.u32 %r1, %tid.x;
+            {body}
+            ret;\n}}\n"
+    )
+}
+
+/// Kernels that a GPU would punish, late or never.
+fn wrong_kernels() -> String {
+    let head = ".version 8.0\n.target sm_80\n.address_size 64\n".to_owned();
+    [
+        head,
+        kernel("outside", "ld.global.b32 %r2, [%rd1+4096];"),
+        kernel("uneven", "ld.global.v2.b32 {%r2, %r3}, [%rd1+4];"),
+        kernel("apart", "setp.lt.u32 %p1, %r1, 3;\n@%p1 bra $L__1;\nbar.sync 0;\n$L__1:"),
+        kernel("racing", "st.shared.b32 [words], %r1;\nld.shared.b32 %r2, [words];"),
+        kernel(
+            "crowded",
+            "mul.wide.u32 %rd2, %r1, 8;\nmov.b64 %rd3, words;\nadd.s64 %rd3, %rd3, %rd2;\nst.shared.b32 [%rd3], %r1;",
+        ),
+        kernel("unknown", "vote.sync.all.pred %p1, %p1, -1;"),
+    ]
+    .concat()
+}
+
 /// Everything here is wrong in one way.
 #[test]
 #[ignore = "needs the stand-in"]
@@ -154,6 +184,16 @@ fn mistakes() {
         bad(launch(0, 128, &[a, b, 5], 20));
         bad(launch(1, 128, &[3, b, 5], 20));
         bad(sys::cuMemcpyAsync(a, b, 65, stream));
+        let (mut others, all) = (null_mut(), wrong_kernels());
+        let without = std::ffi::CString::new(all.split("\n.visible .entry unknown").next().unwrap()).unwrap();
+        bad(load(&mut others, &std::ffi::CString::new(all).unwrap()));
+        good(load(&mut others, &without));
+        for name in [c"outside", c"uneven", c"apart", c"racing", c"crowded"] {
+            good(sys::cuModuleGetFunction(&mut f, others, name.as_ptr()));
+            let (mut bytes, mark) = (8usize, std::ptr::without_provenance_mut::<c_void>);
+            let mut extra = [mark(1), (&raw mut a).cast(), mark(2), (&raw mut bytes).cast(), null_mut()];
+            bad(sys::cuLaunchKernel(f, 1, 1, 1, 64, 1, 1, 0, stream, null_mut(), extra.as_mut_ptr()));
+        }
         // Two copies over the same memory, of which none waits.
         let mut copy = std::mem::MaybeUninit::<sys::CUDA_MEMCPY3D>::zeroed();
         let c = copy.as_mut_ptr();

@@ -64,11 +64,17 @@ fn mistakes_are_found() {
         "cuLaunchKernel: 0 blocks of 128 threads of copy",
         "cuLaunchKernel: parameter 0 of copy is no address of memory that is alive",
         "cuMemcpyAsync: 65 bytes at the destination",
+        "cuModuleLoadDataEx: unknown: \"vote.sync.all.pred %p1, %p1, -1\": all is not known",
+        "cuLaunchKernel: outside: block 0: thread 0, instruction 2, ld.global.b32",
+        "cuLaunchKernel: uneven: block 0: thread 0, instruction 2, ld.global.v2.b32",
+        "cuLaunchKernel: apart: block 0: a barrier or an instruction of a warp that not all threads reach",
+        "cuLaunchKernel: racing: block 0: thread 1, instruction 2, st.shared.b32",
+        "cuLaunchKernel: crowded: block 0: thread 32, instruction 5, st.shared.b32",
         "cuGraphInstantiateWithFlags: nodes 0 and 1 touch the same memory in no order",
         "cuMemFree: ",
         "cuMemFreeAsync: ",
         "cuStreamDestroy: 1 allocations of the stream are left",
-        "cuDevicePrimaryCtxRelease: 3 things of the context are left",
+        "cuDevicePrimaryCtxRelease: 4 things of the context are left",
     ] {
         assert!(said.contains(&format!("fault: {fault}")), "{fault}: {said}");
     }

@@ -9,6 +9,7 @@ mod elementwise;
 mod functions;
 #[path = "../../../cpu/tests/jit/networks.rs"]
 mod networks;
+mod profile;
 mod run;
 #[path = "../../../cpu/tests/jit/structured.rs"]
 mod structured;

@@ -18,7 +18,7 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 /// A device of each driver that is here: Vulkan's, which on a machine without a GPU is Mesa's in software, and NVIDIA's.
-static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
+pub static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
     let all = graphc_gpu::devices().unwrap_or_else(|e| panic!("{e}"));
     let mut found = Vec::new();
     for api in ["Vulkan", "CUDA"] {

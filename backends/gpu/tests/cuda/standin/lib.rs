@@ -309,7 +309,8 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
                 OK
             }
             Err(why) => {
-                let option = |which| (0..count as usize).find(|&i| unsafe { *options.add(i) } == which).map(|i| unsafe { *values.add(i) });
+                let option =
+                    |which| (0..count as usize).find(|&i| unsafe { *options.add(i) } == which).map(|i| unsafe { *values.add(i) });
                 if let (Some(log), Some(room)) = (option(5), option(6)) {
                     let n = why.len().min(room.addr());
                     // SAFETY: the caller gives a log of that size.

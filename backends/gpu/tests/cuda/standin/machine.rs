@@ -1,9 +1,10 @@
 //! Runs PTX, as much of it as graphc's kernels have: slowly, thread by thread, and with an eye on what a GPU would punish.
 //!
 //! A block's threads go in turns, each up to the next barrier or instruction of a warp. Memory outside of what is allocated, addresses that are not a multiple
-//! of an access's size, barriers and warps that not all threads reach, and unknown instructions are faults.
+//! of an access's size, barriers and warps that not all threads reach, shared memory that two
+//! threads touch without a barrier between, one of them writing, and unknown instructions are faults.
 
-use super::numbers::{Kind, Ty, ty, compared, converted, f32_of, floating, integer, mask, permuted, signed};
+use super::numbers::{Kind, Ty, compared, converted, f32_of, floating, integer, mask, permuted, signed, ty};
 use std::collections::HashMap;
 
 /// Kernels by name.
@@ -52,9 +53,9 @@ pub trait Memory {
 
 /// Words of names besides the first and types.
 const MODIFIERS: &[&str] = &[
-    "global", "shared", "param", "v2", "v4", "lo", "hi", "wide", "uni", "sync", "aligned", "row", "col", "m16n8k8", "m16n8k16", "rn", "rni", "rzi",
-    "rmi", "rpi", "rna", "tf32", "bf16", "bf16x2", "s16x2", "u16x2", "eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num",
-    "nan",
+    "global", "shared", "param", "v2", "v4", "lo", "hi", "wide", "uni", "sync", "aligned", "row", "col", "m16n8k8", "m16n8k16",
+    "rn", "rni", "rzi", "rmi", "rpi", "rna", "tf32", "bf16", "bf16x2", "s16x2", "u16x2", "eq", "ne", "lt", "le", "gt", "ge", "equ",
+    "neu", "ltu", "leu", "gtu", "geu", "num", "nan",
 ];
 
 /// The kernels of a module.
@@ -87,7 +88,8 @@ impl Parser {
         let mut at = 0usize;
         for p in params.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             let words: Vec<&str> = p.split_whitespace().collect();
-            let size = words.get(1).and_then(|t| ty(t.trim_start_matches('.'))).ok_or(format!("parameter {p:?}"))?.bits as usize / 8;
+            let size =
+                words.get(1).and_then(|t| ty(t.trim_start_matches('.'))).ok_or(format!("parameter {p:?}"))?.bits as usize / 8;
             at = at.next_multiple_of(size);
             self.params.insert(words.last().ok_or("a parameter without a name")?.to_string(), places.len());
             places.push(at);
@@ -181,7 +183,9 @@ impl Parser {
             t if t.starts_with("0x") => Operand::Constant(bits(t[2..].trim_end_matches('U'), 16)?),
             t => match self.shared.get(t) {
                 Some(&at) => Operand::Shared(at),
-                None => Operand::Constant(t.parse::<i64>().map(|v| v as u64).or_else(|_| t.parse::<u64>()).map_err(|_| format!("operand {t:?}"))?),
+                None => Operand::Constant(
+                    t.parse::<i64>().map(|v| v as u64).or_else(|_| t.parse::<u64>()).map_err(|_| format!("operand {t:?}"))?,
+                ),
             },
         })
     }
@@ -202,11 +206,22 @@ struct Thread {
     number: u64,
 }
 
+/// Threads by their numbers and one more; 0 for none, and for several readers [`SEVERAL`].
+#[derive(Clone, Copy, Default)]
+struct Touch {
+    wrote: u32,
+    read: u32,
+}
+
+const SEVERAL: u32 = u32::MAX;
+
 struct Machine<'a> {
     kernel: &'a Kernel,
     arguments: &'a [u8],
     memory: &'a dyn Memory,
     shared: Vec<u8>,
+    /// Who wrote and who read each byte of it since the last barrier.
+    touched: Vec<Touch>,
     block: u64,
     blocks: u64,
 }
@@ -216,7 +231,15 @@ pub fn run(kernel: &Kernel, arguments: &[u8], grid: u32, block: u32, memory: &dy
     for b in 0..grid {
         // Words that are read before they are written are no numbers.
         let shared = vec![0xff; kernel.shared];
-        let mut m = Machine { kernel, arguments, memory, shared, block: u64::from(b), blocks: u64::from(grid) };
+        let mut m = Machine {
+            kernel,
+            arguments,
+            memory,
+            shared,
+            touched: vec![Touch::default(); kernel.shared],
+            block: u64::from(b),
+            blocks: u64::from(grid),
+        };
         let thread = |number| Thread { registers: vec![0; kernel.registers], next: 0, state: State::Ready, number };
         let mut threads: Vec<Thread> = (0..u64::from(block)).map(thread).collect();
         m.block(&mut threads).map_err(|e| format!("block {b}: {e}"))?;
@@ -253,7 +276,30 @@ impl Machine<'_> {
                 return Err("a barrier or an instruction of a warp that not all threads reach".into());
             }
             threads.iter_mut().for_each(|t| (t.next, t.state) = (t.next + 1, State::Ready));
+            self.touched.fill(Touch::default());
         }
+    }
+
+    /// Whether thread `t` may touch bytes that others have touched since the last barrier.
+    fn touch(&mut self, t: u64, at: usize, bytes: usize, writes: bool) -> Result<(), String> {
+        let own = t as u32 + 1;
+        for touch in &mut self.touched[at..at + bytes] {
+            let other = |who: u32| who != 0 && who != own;
+            if other(touch.wrote) || writes && other(touch.read) {
+                let what = if writes { "writes" } else { "reads" };
+                return Err(format!(
+                    "{what} byte {at} of shared memory, which thread {} touched without a barrier",
+                    touch.wrote.max(touch.read) - 1
+                ));
+            }
+            match (writes, touch.read) {
+                (true, _) => touch.wrote = own,
+                (false, 0) => touch.read = own,
+                (false, r) if r != own => touch.read = SEVERAL,
+                (false, _) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Up to where it waits or ends.
@@ -356,7 +402,13 @@ impl Machine<'_> {
         let r = match i.name[0].as_str() {
             "mov" => a & mask(ty.bits),
             "setp" => u64::from(compared(&i.name[1], ty, a, b)?),
-            "selp" => if c & 1 == 1 { a } else { b },
+            "selp" => {
+                if c & 1 == 1 {
+                    a
+                } else {
+                    b
+                }
+            }
             "cvt" => converted(&i.name, a, b)?,
             "bfe" => (a & mask(32)) >> (b & 255).min(63) & mask(c as u32 & 255),
             "prmt" => permuted(a, b, c),
@@ -385,6 +437,9 @@ impl Machine<'_> {
         let there = if shared { at as usize + whole <= self.shared.len() } else { self.memory.holds(at, whole) };
         if !there {
             return Err(format!("{whole} bytes at {at:#x} are not there, shared: {shared}"));
+        }
+        if shared {
+            self.touch(t.number, at as usize, whole, i.name[0] == "st")?;
         }
         for (k, p) in parts.iter().enumerate() {
             let at = at as usize + k * size;

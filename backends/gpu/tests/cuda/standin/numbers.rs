@@ -106,9 +106,21 @@ pub fn integer(name: &[String], ty: Ty, a: u64, b: u64, c: u64) -> Result<u64, S
         "xor" => a ^ b,
         "not" => !a & m,
         // Too far shifts all out.
-        "shl" => if b >= u64::from(bits) { 0 } else { a << b & m },
+        "shl" => {
+            if b >= u64::from(bits) {
+                0
+            } else {
+                a << b & m
+            }
+        }
         "shr" if by_sign => (sa >> b.min(u64::from(bits - 1))) as u64 & m,
-        "shr" => if b >= u64::from(bits) { 0 } else { a >> b },
+        "shr" => {
+            if b >= u64::from(bits) {
+                0
+            } else {
+                a >> b
+            }
+        }
         _ => return Err("an instruction that this machine does not have".into()),
     })
 }
@@ -143,7 +155,13 @@ pub fn permuted(a: u64, b: u64, selector: u64) -> u64 {
     (0..4).fold(0, |v, k| {
         let s = selector >> (4 * k) & 15;
         let byte = bytes >> (8 * (s & 7)) & 255;
-        let byte = if s & 8 == 0 { byte } else if byte & 128 == 0 { 0 } else { 255 };
+        let byte = if s & 8 == 0 {
+            byte
+        } else if byte & 128 == 0 {
+            0
+        } else {
+            255
+        };
         v | byte << (8 * k)
     })
 }

@@ -186,4 +186,3 @@ impl machine::Memory for State {
 pub fn address_of(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_ne_bytes)
 }
-
