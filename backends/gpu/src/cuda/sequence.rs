@@ -6,7 +6,7 @@ use super::memory::{Buffer, Stream};
 use crate::code::Code;
 use crate::error::GpuError;
 use crate::run::{Argument, Command, Driver, Limits, Memory, Purpose, What};
-use cudarc::driver::sys::{self, CUdeviceptr, CUfunction, CUgraph, CUgraphExec, CUgraphNode, CUmemorytype};
+use cudarc::driver::sys::{self, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUgraphNode, CUmemorytype, CUresult};
 use std::cell::{Cell, OnceCell};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -37,6 +37,51 @@ pub struct Sequence {
     steps: Vec<Step>,
     ran: Cell<bool>,
     graph: OnceCell<Graph>,
+    /// Where it is timed, one before each step and one after the last: such a sequence is no graph.
+    events: Vec<Event>,
+}
+
+/// A point in a stream, with the device's time.
+struct Event {
+    device: Arc<Device>,
+    event: CUevent,
+}
+
+impl Event {
+    fn new(device: &Arc<Device>) -> Result<Event, GpuError> {
+        device.enter()?;
+        let mut event = std::ptr::null_mut();
+        // SAFETY: the pointer is valid for the call.
+        done("cuEventCreate", unsafe { sys::cuEventCreate(&mut event, 0) })?;
+        Ok(Event { device: device.clone(), event })
+    }
+
+    fn record(&self, stream: &Stream) -> Result<(), GpuError> {
+        // SAFETY: event and stream are alive and of one context.
+        done("cuEventRecord", unsafe { sys::cuEventRecord(self.event, stream.stream) })
+    }
+
+    /// Seconds from this event to a later one, both of which have been waited for.
+    fn until(&self, later: &Event) -> Result<f64, GpuError> {
+        type Elapsed = unsafe extern "C" fn(*mut f32, CUevent, CUevent) -> CUresult;
+        let mut ms = 0.0;
+        // SAFETY: the function has been in all versions of the driver, of this type (the newest bindings name one that older ones lack); both
+        // events are alive, and the pointer is valid for the call.
+        let elapsed = unsafe {
+            let elapsed = sys::culib().get::<Elapsed>(b"cuEventElapsedTime");
+            elapsed.map(|elapsed| elapsed(&mut ms, self.event, later.event))
+        };
+        done("cuEventElapsedTime", elapsed.map_err(|e| GpuError::Lacks(e.to_string()))?)?;
+        Ok(f64::from(ms) * 1e-3)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        let _ = self.device.enter();
+        // SAFETY: nothing that records it is left in a stream.
+        unsafe { sys::cuEventDestroy_v2(self.event) };
+    }
 }
 
 // SAFETY: functions of the driver's are used from any thread; cells are moved with the sequence, which one thread uses at a time.
@@ -95,7 +140,18 @@ impl Driver for Device {
             Step { task, after: c.after.clone(), node: c.node.to_owned() }
         };
         let steps = commands.iter().map(step).collect();
-        Ok(Sequence { device: self.clone(), steps, ran: Cell::new(false), graph: OnceCell::new() })
+        Ok(Sequence { device: self.clone(), steps, ran: Cell::new(false), graph: OnceCell::new(), events: Vec::new() })
+    }
+
+    fn record_timed(self: &Arc<Self>, queue: &Arc<Stream>, commands: &[Command<Self>]) -> Result<Sequence, GpuError> {
+        let sequence = self.record(queue, commands)?;
+        let events = (0..=commands.len()).map(|_| Event::new(self)).collect::<Result<_, _>>()?;
+        Ok(Sequence { events, ..sequence })
+    }
+
+    fn times(&self, sequence: &Sequence) -> Result<Vec<f64>, GpuError> {
+        self.enter()?;
+        sequence.events.windows(2).map(|pair| pair[0].until(&pair[1])).collect()
     }
 
     fn run(&self, queue: &Arc<Stream>, sequences: &[&Sequence]) -> Result<(), GpuError> {
@@ -136,6 +192,11 @@ fn extra(arguments: &[u8], size: &mut usize) -> [*mut c_void; 5] {
 
 impl Sequence {
     fn start(&self, stream: &Stream) -> Result<(), GpuError> {
+        if let Some((first, after)) = self.events.split_first() {
+            first.record(stream)?;
+            let mut timed = self.steps.iter().zip(after);
+            return timed.try_for_each(|(s, e)| s.task.start(stream).and_then(|()| e.record(stream)).map_err(|e| e.at(&s.node)));
+        }
         if !self.ran.replace(true) || self.steps.len() < 2 {
             return self.steps.iter().try_for_each(|s| s.task.start(stream).map_err(|e| e.at(&s.node)));
         }

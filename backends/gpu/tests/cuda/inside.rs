@@ -69,6 +69,14 @@ fn run(func: &str) -> Result<(), String> {
     for n in [3, 3, 3, 7, 0, 7] {
         two_at_once(n)?;
     }
+    let (mut y, mut z, mut times) = (vec![0; 3 * 24 * 4], vec![0; 4], Vec::new());
+    let mut outputs: Vec<&mut [u8]> = vec![&mut y, &mut z];
+    outputs.truncate(x.program().plan.outputs.len());
+    let inputs = inputs(3);
+    let feeds: Vec<&[u8]> = inputs.iter().map(Tensor::bytes).collect();
+    x.run_timed(&feeds, &mut outputs, &mut [], &[3], &mut |step, seconds| times.push((step, seconds)))
+        .map_err(|e| e.to_string())?;
+    assert!(times.len() >= 2 && times.iter().all(|(_, s)| *s >= 0.0), "{times:?}");
     x.trim();
     once(3)
 }

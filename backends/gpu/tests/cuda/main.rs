@@ -43,10 +43,16 @@ fn on_stand_in(case: &str, settings: &str) -> String {
 fn runs_use_the_driver_as_they_must() {
     let said = on_stand_in("runs", "");
     assert!(!said.contains("fault"), "{said}");
-    assert!(said.contains("alive: 0 of memory, 0 pinned, 0 streams, 0 modules, 0 graphs, 0 contexts"), "{said}");
-    for call in
-        ["cuMemAllocAsync", "cuMemHostAlloc", "cuLaunchKernel", "cuGraphAddKernelNode", "cuGraphAddMemcpyNode", "cuGraphLaunch"]
-    {
+    assert!(said.contains("alive: 0 of memory, 0 pinned, 0 streams and events, 0 modules, 0 graphs, 0 contexts"), "{said}");
+    for call in [
+        "cuMemAllocAsync",
+        "cuMemHostAlloc",
+        "cuLaunchKernel",
+        "cuGraphAddKernelNode",
+        "cuGraphAddMemcpyNode",
+        "cuGraphLaunch",
+        "cuEventElapsedTime",
+    ] {
         assert!(said.contains(&format!("\n{call}=")), "{call}: {said}");
     }
 }
@@ -98,7 +104,10 @@ fn errors_name_the_node_and_leave_nothing_behind() {
         let said = on_stand_in("failing", settings);
         assert!(said.contains(&format!("error: {text}")) || said.contains(&format!(": {text}")), "{settings}: {said}");
         assert!(!said.contains("fault"), "{settings}: {said}");
-        assert!(said.contains("alive: 0 of memory, 0 pinned, 0 streams, 0 modules, 0 graphs, 0 contexts"), "{settings}: {said}");
+        assert!(
+            said.contains("alive: 0 of memory, 0 pinned, 0 streams and events, 0 modules, 0 graphs, 0 contexts"),
+            "{settings}: {said}"
+        );
     }
 }
 

@@ -16,6 +16,7 @@ mod state;
 use state::{CURRENT, Kernel, Kind, MOST, Node, State, Work, setting, state};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
+use std::time::Instant;
 
 const OK: u32 = 0;
 const INVALID: u32 = 1;
@@ -51,9 +52,9 @@ pub unsafe extern "C" fn standin_report(to: *mut u8, room: usize) -> usize {
     let s = state();
     let pinned = s.memory.values().filter(|(_, k)| *k == Kind::Pinned).count();
     let mut text = format!(
-        "alive: {} of memory, {pinned} pinned, {} streams, {} modules, {} graphs, {} contexts\n",
+        "alive: {} of memory, {pinned} pinned, {} streams and events, {} modules, {} graphs, {} contexts\n",
         s.memory.len() - pinned,
-        s.streams.len(),
+        s.streams.len() + s.events.len(),
         s.modules.len(),
         s.graphs.len() + s.execs.len(),
         s.contexts
@@ -153,7 +154,7 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut usize, _device: 
 pub extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> u32 {
     call("cuDevicePrimaryCtxRelease", false, |s| {
         s.contexts -= 1;
-        let left = s.memory.len() + s.streams.len() + s.modules.len() + s.execs.len();
+        let left = s.memory.len() + s.streams.len() + s.events.len() + s.modules.len() + s.execs.len();
         if s.contexts == 0 && left > 0 {
             return s.fault("cuDevicePrimaryCtxRelease", format!("{left} things of the context are left"));
         }
@@ -195,6 +196,46 @@ pub extern "C" fn cuStreamDestroy_v2(stream: usize) -> u32 {
 pub extern "C" fn cuStreamSynchronize(stream: usize) -> u32 {
     call("cuStreamSynchronize", true, |s| {
         if s.streams.contains(&stream) { OK } else { s.fault("cuStreamSynchronize", "no such stream") }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: c_uint) -> u32 {
+    call("cuEventCreate", true, |s| {
+        let h = s.handle();
+        s.events.insert(h, None);
+        unsafe { *event = h };
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventDestroy_v2(event: usize) -> u32 {
+    call("cuEventDestroy", true, |s| match s.events.remove(&event) {
+        Some(_) => OK,
+        None => s.fault("cuEventDestroy", "no such event"),
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventRecord(event: usize, stream: usize) -> u32 {
+    call("cuEventRecord", true, |s| {
+        if !s.events.contains_key(&event) || !s.streams.contains(&stream) {
+            return s.fault("cuEventRecord", "no such event or stream");
+        }
+        s.events.insert(event, Some(Instant::now()));
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventElapsedTime(ms: *mut f32, from: usize, to: usize) -> u32 {
+    call("cuEventElapsedTime", true, |s| match (s.events.get(&from), s.events.get(&to)) {
+        (Some(Some(from)), Some(Some(to))) => {
+            unsafe { *ms = to.duration_since(*from).as_secs_f32() * 1e3 };
+            OK
+        }
+        _ => s.fault("cuEventElapsedTime", "events that were not recorded"),
     })
 }
 

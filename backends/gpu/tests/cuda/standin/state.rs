@@ -4,6 +4,7 @@ use super::{INVALID, machine};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Threads of a block and blocks of a grid.
 pub const MOST: (u32, u32) = (1024, i32::MAX as u32);
@@ -44,6 +45,8 @@ pub struct State {
     pub contexts: i32,
     pub memory: BTreeMap<u64, (usize, Kind)>,
     pub streams: Vec<usize>,
+    /// When they were recorded last.
+    pub events: BTreeMap<usize, Option<Instant>>,
     pub modules: Vec<usize>,
     pub kernels: BTreeMap<usize, Kernel>,
     pub graphs: BTreeMap<usize, Vec<Node>>,
