@@ -18,6 +18,7 @@ need /usr/include/zstd.h libzstd-dev
 need /usr/include/zlib.h zlib1g-dev
 need /usr/bin/g++ g++
 need /usr/bin/spirv-val spirv-tools
+need /usr/bin/xz xz-utils
 [ -e /usr/lib/"$(uname -m)"-linux-gnu/libvulkan.so.1 ] || packages="$packages libvulkan1"
 [ -n "$(ls /usr/share/vulkan/icd.d 2>/dev/null)" ] || packages="$packages mesa-vulkan-drivers"
 if [ -n "$packages" ]; then
