@@ -103,6 +103,10 @@ impl Target for TunedCpu {
         Some(choice).filter(|&o| o > 0)
     }
 
+    fn divides_product(&self, m: usize, n: usize, k: usize) -> bool {
+        CpuTarget.divides_product(m, n, k)
+    }
+
     fn has_bf16_dots(&self) -> bool {
         CpuTarget.has_bf16_dots()
     }
