@@ -27,7 +27,7 @@ for library in $needs; do
     esac
 done
 plain=$(wc -c <"$graphc")
-packed=$(xz -9 --threads=2 --stdout "$graphc" | wc -c)
+packed=$(xz -3 --threads=2 --stdout "$graphc" | wc -c)
 echo "graphc with MLIR: needs $(echo $needs); $((plain / 1000000)) MB, $((packed / 1000000)) MB as xz"
 [ "$packed" -lt "$most" ] || {
     echo "packs to more than $((most / 1000000)) MB" >&2
