@@ -6,7 +6,7 @@ use crate::run::{self, Executable, Run};
 use crate::target::Flavour;
 use crate::{cuda, vulkan};
 use graphc_cpu::CompileError;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A GPU, before it is opened.
 #[derive(Clone, Debug)]
@@ -17,6 +17,30 @@ pub struct DeviceInfo {
     pub api: String,
     /// Bytes of its own memory.
     pub memory: u64,
+}
+
+/// A driver's devices that are open, by their numbers: one that is opened again is shared.
+pub(crate) struct Opened<D>(Mutex<Vec<(usize, Weak<D>)>>);
+
+impl<D> Opened<D> {
+    pub(crate) const fn new() -> Opened<D> {
+        Opened(Mutex::new(Vec::new()))
+    }
+
+    /// Device number `index`, by `open` if it is not open.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub(crate) fn device(&self, index: usize, open: impl FnOnce() -> Result<D, GpuError>) -> Result<Arc<D>, GpuError> {
+        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(d) = opened.iter().find(|(k, _)| *k == index).and_then(|(_, d)| d.upgrade()) {
+            return Ok(d);
+        }
+        let device = Arc::new(open()?);
+        opened.retain(|(k, d)| *k != index && d.strong_count() > 0);
+        opened.push((index, Arc::downgrade(&device)));
+        Ok(device)
+    }
 }
 
 /// An open GPU.

@@ -1,12 +1,12 @@
 //! NVIDIA's devices: found, opened, and asked what they can do.
 
-use crate::DeviceInfo;
+use crate::device::{DeviceInfo, Opened};
 use crate::error::GpuError;
 use crate::run::Limits;
 use crate::target::{Chip, Flavour};
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUresult};
 use std::ffi::CStr;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock};
 
 /// The oldest driver that reads the PTX that is made: that of CUDA 12.0.
 const OLDEST: i32 = 12_000;
@@ -120,17 +120,11 @@ impl Device {
     /// # Errors
     /// If there is no driver or no such device, or it cannot be opened.
     pub fn open(index: usize) -> Result<Arc<Device>, GpuError> {
-        type Opened = Vec<(usize, Weak<Device>)>;
-        static OPEN: LazyLock<Mutex<Opened>> = LazyLock::new(Mutex::default);
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(d) = open.iter().find(|(k, _)| *k == index).and_then(|(_, d)| d.upgrade()) {
-            return Ok(d);
-        }
-        let ordinal = ordinals()?.get(index).copied().ok_or(GpuError::NoDevice { index, found: Vec::new() })?;
-        let device = Arc::new(Device::create(ordinal)?);
-        open.retain(|(k, d)| *k != index && d.strong_count() > 0);
-        open.push((index, Arc::downgrade(&device)));
-        Ok(device)
+        static OPENED: Opened<Device> = Opened::new();
+        OPENED.device(index, || {
+            let ordinal = ordinals()?.get(index).copied().ok_or(GpuError::NoDevice { index, found: Vec::new() })?;
+            Device::create(ordinal)
+        })
     }
 
     fn create(device: CUdevice) -> Result<Device, GpuError> {

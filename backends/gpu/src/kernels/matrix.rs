@@ -50,6 +50,14 @@ pub struct Common {
     alpha: f64,
 }
 
+impl Common {
+    /// Of an f32 product with packed weights and `n` columns.
+    fn with_weights(a: &Args, n: &Dim) -> Result<Common, String> {
+        let (names, columns) = (["x", "w", "y"], columns(n));
+        Ok(Common { cell: Cell::F32, factors: a.factors, names, columns, epilogue: Epilogue::of(a)?, alpha: 1.0 })
+    }
+}
+
 fn design(name: &str, c: Common, p: impl Product + Send + Sync + 'static, [z, m, n, k]: [Dim; 4]) -> Design {
     let name = format!("{name} {:?} {:?} {} {} {:x}", c.cell, c.factors, c.columns, c.epilogue.name, c.alpha.to_bits());
     let sizes = [("z", z.clone()), ("m", m.clone()), ("n", n.clone()), ("k", k)];
@@ -303,14 +311,7 @@ impl Product for Gemm {
 
 pub fn gemm(a: &Args) -> Result<Design, String> {
     let [m, n, k] = ["m", "n", "k"].map(|name| a.dim(name));
-    let c = Common {
-        cell: Cell::F32,
-        factors: a.factors,
-        names: ["x", "w", "y"],
-        columns: columns(&n),
-        epilogue: Epilogue::of(a)?,
-        alpha: 1.0,
-    };
+    let c = Common::with_weights(a, &n)?;
     let d = design("gemm", c, Gemm, [a.dim_or("batch", &Dim::ONE), m, n.clone(), k.clone()]);
     let d = d.ints([("lda", a.dim_or("lda", &k)), ("ldc", a.dim_or("ldc", &n)), ("ldr", a.dim_or("ldr", &n)), ("nr", a.dim("nr"))]);
     let d =
@@ -377,14 +378,7 @@ pub fn conv2d(a: &Args) -> Result<Design, String> {
     let m = &(&a.dim("batch") * &a.dim("out_h")) * &a.dim("out_w");
     let w_batch = &(&n.ceil_div(&nr) * &k) * &nr;
     let single = k_h.is_one() && k_w.is_one();
-    let c = Common {
-        cell: Cell::F32,
-        factors: a.factors,
-        names: ["x", "w", "y"],
-        columns: columns(&n),
-        epilogue: Epilogue::of(a)?,
-        alpha: 1.0,
-    };
+    let c = Common::with_weights(a, &n)?;
     let d = design(&format!("conv2d {single}"), c, Conv { single }, [groups, m, n, k]);
     let d = ["in_h", "in_w", "out_h", "out_w", "k_w", "stride_h", "stride_w", "pad_top", "pad_left", "nr"]
         .into_iter()

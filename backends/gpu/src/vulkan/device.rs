@@ -1,5 +1,6 @@
 //! Vulkan devices: found, opened, and asked what they can do.
 
+use crate::device::Opened;
 use crate::error::GpuError;
 use crate::run::Limits;
 use crate::target::{Features, Flavour};
@@ -150,20 +151,14 @@ impl Device {
     /// # Errors
     /// If there is no driver or no such device, or it cannot be opened.
     pub fn open(index: usize) -> Result<Arc<Device>, GpuError> {
-        type Opened = Vec<(usize, Weak<Device>)>;
-        static OPEN: LazyLock<Mutex<Opened>> = LazyLock::new(Mutex::default);
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(d) = open.iter().find(|(k, _)| *k == index).and_then(|(_, d)| d.upgrade()) {
-            return Ok(d);
-        }
-        let instance = instance()?;
-        let all = physical(&instance)?;
-        let found = all.iter().enumerate().map(|(k, (_, d))| format!("GPU:{k} ({})", d.name)).collect();
-        let (physical, info) = all.into_iter().nth(index).ok_or(GpuError::NoDevice { index, found })?;
-        let device = Arc::new(Device::create(instance, physical, info)?);
-        open.retain(|(k, d)| *k != index && d.strong_count() > 0);
-        open.push((index, Arc::downgrade(&device)));
-        Ok(device)
+        static OPENED: Opened<Device> = Opened::new();
+        OPENED.device(index, || {
+            let instance = instance()?;
+            let all = physical(&instance)?;
+            let found = all.iter().enumerate().map(|(k, (_, d))| format!("GPU:{k} ({})", d.name)).collect();
+            let (physical, info) = all.into_iter().nth(index).ok_or(GpuError::NoDevice { index, found })?;
+            Device::create(instance, physical, info)
+        })
     }
 
     fn create(instance: Arc<Instance>, physical: vk::PhysicalDevice, info: DeviceInfo) -> Result<Device, GpuError> {
