@@ -95,12 +95,12 @@ fn pow_i64(x: i64, y: i64) -> i64 {
     }
 }
 
-/// Derivative of the logarithm of the gamma function. NaN at the negative integers, minus infinity at zero.
+/// Derivative of the logarithm of the gamma function. NaN at its poles.
 fn digamma(x: f64) -> f64 {
-    if x == 0.0 || x == f64::INFINITY {
-        return if x == 0.0 { f64::NEG_INFINITY } else { x };
+    if x == f64::INFINITY {
+        return x;
     }
-    if x < 0.0 {
+    if x <= 0.0 {
         let part = x - libm::floor(x);
         return if part == 0.0 || x.is_infinite() { f64::NAN } else { digamma(1.0 - x) - PI / libm::tan(PI * part) };
     }

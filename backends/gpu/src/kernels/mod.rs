@@ -1,6 +1,7 @@
 //! Kernels, a family a file: from a step of the plan to a [`Design`].
 
 mod attention;
+mod complex;
 mod copy;
 mod element;
 mod epilogue;

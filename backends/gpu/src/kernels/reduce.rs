@@ -3,7 +3,7 @@
 use super::copy::{fields, row_major};
 use super::element::{Element, elem_of, plain};
 use super::tape::reduction_design;
-use super::{apply, indices, walk};
+use super::{apply, complex, indices, walk};
 use crate::build::{Build, V};
 use crate::design::{Args, Design};
 use crate::target::Cell;
@@ -42,6 +42,13 @@ pub fn reduce(a: &Args) -> Result<Design, String> {
     let pick = |v: &[Dim]| order.iter().map(|&i| v[i].clone()).collect::<Vec<_>>();
     let (x, x_offset) = buffer(a, "x")?;
     let (y, y_offset) = buffer(a, "y")?;
+    if elem.is_complex() && combine == Combine::Prod {
+        let of = |axes: &[usize]| {
+            (axes.iter().map(|&i| extents[i].clone()).collect(), axes.iter().map(|&i| strides[i].clone()).collect())
+        };
+        let kept = &order[..order.len() - gone.len()];
+        return Ok(complex::reduced(elem, [of(kept), of(&gone)], (x, x_offset), (y, y_offset)));
+    }
     let mut l = plain(elem, pick(&extents), gone.len(), combine, pick(&strides));
     l.inputs[0].offset = x_offset;
     l.outputs[0].offset = y_offset;
@@ -49,7 +56,7 @@ pub fn reduce(a: &Args) -> Result<Design, String> {
 }
 
 /// `(outer, inner)` of line `i`, and where the line begins in `[outer, n, inner]`.
-fn line<'c>(b: &mut Build<'c>, i: V<'c>, n: V<'c>, inner: V<'c>) -> V<'c> {
+pub fn line<'c>(b: &mut Build<'c>, i: V<'c>, n: V<'c>, inner: V<'c>) -> V<'c> {
     let at = indices(b, i, &[n, inner]);
     let outer = b.mul(at[0], n);
     let outer = b.mul(outer, inner);
@@ -101,7 +108,11 @@ pub fn arg_reduce(a: &Args) -> Result<Design, String> {
 
 pub fn cumulate(a: &Args) -> Result<Design, String> {
     let [prod, exclusive, reverse] = ["prod", "exclusive", "reverse"].map(|name| a.int(name) != 0);
-    let e = Element::of(elem_of(a.int("elem"))?, if prod { Combine::Prod } else { Combine::Sum })?;
+    let elem = elem_of(a.int("elem"))?;
+    if elem.is_complex() {
+        return Ok(complex::cumulate(a, elem, [prod, exclusive, reverse]));
+    }
+    let e = Element::of(elem, if prod { Combine::Prod } else { Combine::Sum })?;
     let [outer, n, inner] = ["outer", "n", "inner"].map(|name| a.dim(name));
     let d = Design::items(format!("cumulate {} {prod} {exclusive} {reverse}", e.elem), &outer * &inner, move |b, s| {
         let (x, y) = (s.buffer(b, "x", e.cell)?, s.buffer(b, "y", e.cell)?);

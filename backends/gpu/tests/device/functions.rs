@@ -39,13 +39,13 @@ fn one_argument() {
         (Op::Ceil, ANY),
         (Op::Round, ANY),
         (Op::Trunc, ANY),
-        (Op::Erf, (-5.0, 5.0)),
+        (Op::Erf, (-6.5, 6.5)),
+        (Op::Erfc, (-6.5, 27.0)),
+        (Op::Lgamma, (1e-3, 40.0)),
+        (Op::Digamma, (2.0, 40.0)),
     ];
     for (op, (low, high)) in list {
         for elem in [Elem::F32, Elem::F64] {
-            if op == Op::Erf && elem == Elem::F64 {
-                continue;
-            }
             let m = module(&[Type::new(elem, vec![sym("n")])], |b, p| Ok(vec![b.un(op, p[0])?]));
             let mut v = spread(low, high);
             // Both sides of the line have these.
@@ -54,6 +54,7 @@ fn one_argument() {
             let input = tensor_of(elem, &[v.len()], &v);
             let tolerance = match op.def().tolerance {
                 Tolerance::Exact => Tolerance::Exact,
+                Tolerance::Ulps(n) => Tolerance::Ulps(n.max(8)),
                 _ => Tolerance::Ulps(8),
             };
             check(&m, &[vec![input]], tolerance, op.name());
@@ -69,11 +70,58 @@ fn two_arguments() {
         let v: Vec<f64> = pairs.iter().map(|p| if k == 0 { p.0 } else { p.1 }).collect();
         tensor_of(elem, &[v.len()], &v)
     };
-    for (op, elem) in
-        [(Op::Pow, Elem::F32), (Op::Atan2, Elem::F32), (Op::Rem, Elem::F32), (Op::Mod, Elem::F32), (Op::Atan2, Elem::F64)]
-    {
+    for (op, elem) in [
+        (Op::Pow, Elem::F32),
+        (Op::Atan2, Elem::F32),
+        (Op::Rem, Elem::F32),
+        (Op::Mod, Elem::F32),
+        (Op::Atan2, Elem::F64),
+        (Op::Rem, Elem::F64),
+        (Op::Mod, Elem::F64),
+    ] {
         let ty = Type::new(elem, vec![sym("n")]);
         let m = module(&[ty.clone(), ty], |b, p| Ok(vec![b.bin(op, p[0], p[1])?]));
         check(&m, &[vec![side(0, elem), side(1, elem)]], Tolerance::Ulps(4), op.name());
     }
+}
+
+/// To the left of zero, at poles, and far away: absolute errors count where the function has zeros.
+#[test]
+fn gamma_everywhere() {
+    let edges = [0.0, -0.0, -1.0, -2.0, -30.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
+    let some = (0..160).map(|i| -0.987 + 0.31 * f64::from(i - 100));
+    let v: Vec<f64> = edges.into_iter().chain(some).collect();
+    for (op, elem) in [Op::Lgamma, Op::Digamma].into_iter().flat_map(|op| [(op, Elem::F32), (op, Elem::F64)]) {
+        let m = module(&[Type::new(elem, vec![sym("n")])], |b, p| Ok(vec![b.un(op, p[0])?]));
+        check(&m, &[vec![tensor_of(elem, &[v.len()], &v)]], Tolerance::Scale(64), op.name());
+    }
+    let m = module(&[Type::new(Elem::F64, vec![sym("n")])], |b, p| Ok(vec![b.un(Op::Lgamma, p[0])?]));
+    let large = [1e10, 1e100, 1e305, 1e308, f64::MAX, 1e-300, 5e-324, 1e-20, -1e-20, -1e-300];
+    check(&m, &[vec![tensor_of(Elem::F64, &[large.len()], &large)]], Tolerance::Ulps(16), "large and small");
+}
+
+/// Remainders are exact, whatever lies between the magnitudes.
+#[test]
+fn remainders() {
+    let v = [
+        1e308,
+        1.7976931348623157e308,
+        3.0,
+        0.1,
+        1e-300,
+        5e-324,
+        2.2250738585072014e-308,
+        1e-310,
+        7e15,
+        123456789.125,
+        2f64.powi(1000),
+    ];
+    let pairs: Vec<(f64, f64)> = v.iter().flat_map(|&x| v.iter().flat_map(move |&y| [(x, y), (-x, y), (x, -y)])).collect();
+    let side = |k: usize| {
+        let v: Vec<f64> = pairs.iter().map(|p| if k == 0 { p.0 } else { p.1 }).collect();
+        tensor_of(Elem::F64, &[v.len()], &v)
+    };
+    let ty = Type::new(Elem::F64, vec![sym("n")]);
+    let m = module(&[ty.clone(), ty], |b, p| Ok(vec![b.bin(Op::Rem, p[0], p[1])?]));
+    check(&m, &[vec![side(0), side(1)]], Tolerance::Exact, "remainders of f64");
 }

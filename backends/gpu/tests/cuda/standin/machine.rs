@@ -410,7 +410,7 @@ impl Machine<'_> {
                 }
             }
             "cvt" => converted(&i.name, a, b)?,
-            "bfe" => (a & mask(32)) >> (b & 255).min(63) & mask(c as u32 & 255),
+            "bfe" => (a & mask(ty.bits)) >> (b & 255).min(63) & mask(c as u32 & 255),
             "prmt" => permuted(a, b, c),
             // Two narrow numbers in a register.
             _ if has("s16x2") || has("u16x2") => {

@@ -1,11 +1,9 @@
-//! Scalar functions that GPUs have no exact form of: computed in f64 by argument reduction and polynomials, and rounded once.
-//!
-//! Results are within about two units of the last place of f64 where nothing else is said, so those of f32 are rounded correctly but for
-//! ties. They need no library of any target.
+//! Powers, logarithms, and functions of angles.
 
+use super::sqrt;
 use crate::build::{Build, V};
 use crate::target::Flavour;
-use graphc_cpu::tape::code::{Cond, Rounding, Ty};
+use graphc_cpu::tape::code::{Cond, Ty};
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_6, LN_2, LOG2_E, PI};
 
 /// Powers of x in sin(x) / x and cos(x), of x^2.
@@ -37,186 +35,21 @@ const fn factorials() -> [f64; 15] {
     c
 }
 
-/// Whether [`call`] has a function of the CPU library's name.
-pub fn has(name: &str) -> bool {
-    let (name, ty) = name.trim_start_matches("gc_scalar_").rsplit_once('_').unwrap_or_default();
-    match ty {
-        "f32" | "f64" if name == "fmod" => ty == "f32",
-        "f32" | "f64" => FUNCTIONS.contains(&name),
-        "i64" | "u64" => name == "pow",
-        _ => false,
-    }
-}
-
-const FUNCTIONS: [&str; 18] = [
-    "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
-    "pow", "atan2",
-];
-
-/// The CPU library's function `name` of `x`, and of `y` where it takes two.
-///
-/// # Errors
-/// If there is no GPU code for it.
-pub fn call<'c>(b: &mut Build<'c>, name: &str, x: V<'c>, y: Option<V<'c>>) -> Result<V<'c>, String> {
-    let refused = || format!("no GPU code for the function {}", name.trim_start_matches("gc_scalar_"));
-    if !has(name) {
-        return Err(refused());
-    }
-    let (function, _) = name.trim_start_matches("gc_scalar_").rsplit_once('_').ok_or_else(refused)?;
-    if !x.ty.is_float() {
-        let y = y.ok_or_else(refused)?;
-        return Ok(integer_power(b, x, y, name.ends_with("i64")));
-    }
-    if let Flavour::Spirv(f) = b.flavour
-        && !f.float64
-    {
-        return Err(format!("{}, which needs arithmetic on f64 that this GPU lacks", refused()));
-    }
-    let narrow = x.ty == Ty::F32;
-    let mut wide = |v: V<'c>| if narrow { b.unary("arith.extf", v, Ty::F64) } else { v };
-    let (x, y) = (wide(x), y.map(&mut wide));
-    let mut f = Wide { b };
-    let v = match (function, y) {
-        ("exp", None) => f.exp(x),
-        ("expm1", None) => f.expm1(x),
-        ("log", None) => f.log(x),
-        ("log1p", None) => f.log1p(x),
-        ("sin", None) => f.sin_cos(x).0,
-        ("cos", None) => f.sin_cos(x).1,
-        ("tan", None) => {
-            let (s, c) = f.sin_cos(x);
-            f.b.div(s, c)
-        }
-        ("asin", None) => f.asin(x),
-        ("acos", None) => f.acos(x),
-        ("atan", None) => f.atan(x),
-        ("sinh", None) => f.sinh(x),
-        ("cosh", None) => f.cosh(x),
-        ("tanh", None) => f.tanh(x),
-        ("asinh", None) => f.asinh(x),
-        ("acosh", None) => f.acosh(x),
-        ("atanh", None) => f.atanh(x),
-        ("pow", Some(y)) => f.pow(x, y),
-        ("atan2", Some(y)) => f.atan2(x, y),
-        ("fmod", Some(y)) => f.fmod(x, y),
-        _ => return Err(refused()),
-    };
-    Ok(if narrow { b.unary("arith.truncf", v, Ty::F32) } else { v })
-}
-
-/// The square root of an f64, within one unit of the last place, for targets that have it for f32 alone.
-pub fn sqrt<'c>(b: &mut Build<'c>, x: V<'c>) -> V<'c> {
-    let mut f = Wide { b };
-    // x = m * 4^e with m in [1, 4).
-    let (zero, infinity) = (f.k(0.0), f.k(f64::INFINITY));
-    let subnormal = f.b.cmp(Cond::Lt, x, f.k(f64::MIN_POSITIVE));
-    let big = f.k(2f64.powi(108));
-    let scaled = f.b.mul(x, big);
-    let y = f.b.select(subnormal, scaled, x);
-    let bits = f.b.unary("arith.bitcast", y, Ty::I64);
-    let shift = f.int(52);
-    let exponent = f.b.arith("arith.shrui", bits, shift);
-    let bias = f.int(1023);
-    let exponent = f.b.sub(exponent, bias);
-    let one = f.int(1);
-    let half = f.b.arith("arith.shrsi", exponent, one);
-    let even = f.b.add(half, half);
-    let m = f.scaled(y, even, true);
-    let single = f.b.unary("arith.truncf", m, Ty::F32);
-    let root = f.b.unary("math.sqrt", single, Ty::F32);
-    let mut root = f.b.unary("arith.extf", root, Ty::F64);
-    for _ in 0..2 {
-        let q = f.b.div(m, root);
-        let s = f.b.add(root, q);
-        root = f.b.mul(s, f.k(0.5));
-    }
-    let small = f.int(54);
-    let less = f.b.sub(half, small);
-    let half = f.b.select(subnormal, less, half);
-    let root = f.scaled(root, half, false);
-    // Zeros and the infinity are their own roots.
-    let own = f.b.cmp(Cond::Eq, x, zero);
-    let root = f.b.select(own, x, root);
-    let own = f.b.cmp(Cond::Eq, x, infinity);
-    let root = f.b.select(own, x, root);
-    let right = f.b.cmp(Cond::Ge, x, zero);
-    f.b.select(right, root, f.k(f64::NAN))
-}
-
-/// An f64 rounded, for targets that round f32 alone.
-pub fn round<'c>(b: &mut Build<'c>, how: Rounding, x: V<'c>) -> V<'c> {
-    let mut f = Wide { b };
-    let t = f.trunc(x);
-    let one = f.k(1.0);
-    let (less, more) = (f.b.sub(t, one), f.b.add(t, one));
-    let v = match how {
-        Rounding::Zero => return t,
-        Rounding::Down => {
-            let above = f.b.cmp(Cond::Gt, t, x);
-            f.b.select(above, less, t)
-        }
-        Rounding::Up => {
-            let below = f.b.cmp(Cond::Lt, t, x);
-            f.b.select(below, more, t)
-        }
-        Rounding::Nearest => {
-            let fraction = f.b.sub(x, t);
-            let m = f.abs(fraction);
-            let away = f.signed(one, x);
-            let away = f.b.add(t, away);
-            let half = f.b.mul(t, f.k(0.5));
-            let even = f.is_whole(half);
-            let tie = f.b.select(even, t, away);
-            let v = f.select(Cond::Gt, m, 0.5, away, t);
-            f.select(Cond::Eq, m, 0.5, tie, v)
-        }
-    };
-    // What rounds to zero keeps its sign.
-    let v = f.signed(v, x);
-    let nan = f.b.cmp(Cond::Ne, x, x);
-    f.b.select(nan, x, v)
-}
-
-/// Squarings and products; a negative exponent gives the quotient of one by the power, rounded to zero.
-fn integer_power<'c>(b: &mut Build<'c>, x: V<'c>, y: V<'c>, signed: bool) -> V<'c> {
-    let (zero, one) = (b.constant(0, Ty::I64), b.constant(1, Ty::I64));
-    let (lo, hi, step) = (b.i32(0), b.i32(64), b.i32(1));
-    let p = b.repeat(lo, hi, step, &[one, x, y], &mut |b, _, v| {
-        let odd = b.arith("arith.andi", v[2], one);
-        let odd = b.cmp(Cond::Ne, odd, zero);
-        let more = b.mul(v[0], v[1]);
-        vec![b.select(odd, more, v[0]), b.mul(v[1], v[1]), b.arith("arith.shrui", v[2], one)]
-    })[0];
-    if !signed {
-        return p;
-    }
-    let minus = b.constant(-1i64 as u64, Ty::I64);
-    let odd = b.arith("arith.andi", y, one);
-    let odd = b.cmp(Cond::Ne, odd, zero);
-    let of_minus = b.select(odd, minus, one);
-    let is_minus = b.cmp(Cond::Eq, x, minus);
-    let quotient = b.select(is_minus, of_minus, zero);
-    let is_one = b.cmp(Cond::Eq, x, one);
-    let quotient = b.select(is_one, one, quotient);
-    let negative = b.cmp(Cond::Lt, y, zero);
-    b.select(negative, quotient, p)
-}
-
 /// Functions of f64.
-struct Wide<'b, 'c> {
-    b: &'b mut Build<'c>,
+pub(super) struct Wide<'b, 'c> {
+    pub b: &'b mut Build<'c>,
 }
 
 impl<'c> Wide<'_, 'c> {
-    fn k(&self, v: f64) -> V<'c> {
+    pub fn k(&self, v: f64) -> V<'c> {
         self.b.constant(v.to_bits(), Ty::F64)
     }
 
-    fn int(&self, v: i64) -> V<'c> {
+    pub fn int(&self, v: i64) -> V<'c> {
         self.b.constant(v as u64, Ty::I64)
     }
 
-    fn poly(&mut self, x: V<'c>, c: &[f64]) -> V<'c> {
+    pub fn poly(&mut self, x: V<'c>, c: &[f64]) -> V<'c> {
         let (last, rest) = c.split_last().unwrap_or((&0.0, &[]));
         let last = self.k(*last);
         rest.iter().rev().fold(last, |v, &c| {
@@ -225,7 +58,7 @@ impl<'c> Wide<'_, 'c> {
         })
     }
 
-    fn abs(&mut self, x: V<'c>) -> V<'c> {
+    pub fn abs(&mut self, x: V<'c>) -> V<'c> {
         let bits = self.b.unary("arith.bitcast", x, Ty::I64);
         let mask = self.int(i64::MAX);
         let bits = self.b.and(bits, mask);
@@ -233,7 +66,7 @@ impl<'c> Wide<'_, 'c> {
     }
 
     /// `x` with the sign of `s`.
-    fn signed(&mut self, x: V<'c>, s: V<'c>) -> V<'c> {
+    pub fn signed(&mut self, x: V<'c>, s: V<'c>) -> V<'c> {
         let (x, s) = (self.abs(x), self.b.unary("arith.bitcast", s, Ty::I64));
         let x = self.b.unary("arith.bitcast", x, Ty::I64);
         let top = self.int(i64::MIN);
@@ -244,7 +77,7 @@ impl<'c> Wide<'_, 'c> {
 
     /// The nearest integer, halves away from zero, for magnitudes below 2^62. Conversions round where additions of large numbers would
     /// too, but Vulkan's compilers take those for nothing.
-    fn nearest(&mut self, x: V<'c>) -> V<'c> {
+    pub fn nearest(&mut self, x: V<'c>) -> V<'c> {
         let half = self.k(0.5);
         let half = self.signed(half, x);
         let v = self.b.add(x, half);
@@ -252,7 +85,7 @@ impl<'c> Wide<'_, 'c> {
     }
 
     /// Rounded to zero; NaN and what has no fraction stay as they are.
-    fn trunc(&mut self, x: V<'c>) -> V<'c> {
+    pub fn trunc(&mut self, x: V<'c>) -> V<'c> {
         let m = self.abs(x);
         let small = self.b.cmp(Cond::Lt, m, self.k(2f64.powi(52)));
         let safe = self.b.select(small, x, self.k(0.0));
@@ -263,7 +96,7 @@ impl<'c> Wide<'_, 'c> {
     }
 
     /// `x * 2^n`, or `x / 2^n`, for `n` within the normal exponents.
-    fn scaled(&mut self, x: V<'c>, n: V<'c>, down: bool) -> V<'c> {
+    pub fn scaled(&mut self, x: V<'c>, n: V<'c>, down: bool) -> V<'c> {
         let (bias, shift) = (self.int(1023), self.int(52));
         let e = if down { self.b.sub(bias, n) } else { self.b.add(n, bias) };
         let e = self.b.arith("arith.shli", e, shift);
@@ -271,14 +104,14 @@ impl<'c> Wide<'_, 'c> {
         self.b.mul(x, power)
     }
 
-    fn select(&mut self, how: Cond, a: V<'c>, k: f64, x: V<'c>, y: V<'c>) -> V<'c> {
+    pub fn select(&mut self, how: Cond, a: V<'c>, k: f64, x: V<'c>, y: V<'c>) -> V<'c> {
         let k = self.k(k);
         let m = self.b.cmp(how, a, k);
         self.b.select(m, x, y)
     }
 
     /// `x - n * ln 2` and `n`, for the nearest integer `n`.
-    fn reduced(&mut self, x: V<'c>) -> (V<'c>, V<'c>) {
+    pub fn reduced(&mut self, x: V<'c>) -> (V<'c>, V<'c>) {
         let n = self.b.mul(x, self.k(LOG2_E));
         let whole = self.nearest(n);
         let n = self.b.unary("arith.sitofp", whole, Ty::F64);
@@ -289,7 +122,7 @@ impl<'c> Wide<'_, 'c> {
         (r, whole)
     }
 
-    fn exp(&mut self, x: V<'c>) -> V<'c> {
+    pub fn exp(&mut self, x: V<'c>) -> V<'c> {
         let (low, high) = (self.k(-750.0), self.k(710.0));
         let y = self.select(Cond::Gt, x, -750.0, x, low);
         let y = self.select(Cond::Lt, y, 710.0, y, high);
@@ -304,7 +137,7 @@ impl<'c> Wide<'_, 'c> {
         self.b.select(nan, x, v)
     }
 
-    fn expm1(&mut self, x: V<'c>) -> V<'c> {
+    pub fn expm1(&mut self, x: V<'c>) -> V<'c> {
         let e = self.exp(x);
         let far = self.b.sub(e, self.k(1.0));
         // x (1 + x/2 + x²/6 + …)
@@ -316,7 +149,7 @@ impl<'c> Wide<'_, 'c> {
         self.select(Cond::Lt, m, 0.35, near, far)
     }
 
-    fn log(&mut self, x: V<'c>) -> V<'c> {
+    pub fn log(&mut self, x: V<'c>) -> V<'c> {
         let big = self.k(2f64.powi(54));
         let scaled = self.b.mul(x, big);
         let y = self.select(Cond::Lt, x, f64::MIN_POSITIVE, scaled, x);
@@ -348,7 +181,7 @@ impl<'c> Wide<'_, 'c> {
     }
 
     /// `log((1 + s) / (1 - s))` for magnitudes up to 0.18.
-    fn of_quotient(&mut self, s: V<'c>) -> V<'c> {
+    pub fn of_quotient(&mut self, s: V<'c>) -> V<'c> {
         let z = self.b.mul(s, s);
         // 2 s (1 + z/3 + z²/5 + …)
         let c: [f64; 12] = std::array::from_fn(|k| 2.0 / (2 * k + 3) as f64);
@@ -359,7 +192,7 @@ impl<'c> Wide<'_, 'c> {
         self.b.add(twice, p)
     }
 
-    fn log1p(&mut self, x: V<'c>) -> V<'c> {
+    pub fn log1p(&mut self, x: V<'c>) -> V<'c> {
         let u = self.b.add(x, self.k(1.0));
         let far = self.log(u);
         // Near one the series of the logarithm, which needs no sum that loses digits.
@@ -371,7 +204,7 @@ impl<'c> Wide<'_, 'c> {
     }
 
     /// Sine and cosine. Magnitudes beyond 2^30 lose digits to the reduction.
-    fn sin_cos(&mut self, x: V<'c>) -> (V<'c>, V<'c>) {
+    pub fn sin_cos(&mut self, x: V<'c>) -> (V<'c>, V<'c>) {
         let n = self.b.mul(x, self.k(1.0 / FRAC_PI_2));
         let whole = self.nearest(n);
         let n = self.b.unary("arith.sitofp", whole, Ty::F64);
@@ -405,7 +238,7 @@ impl<'c> Wide<'_, 'c> {
         (self.select(Cond::Lt, m, f64::INFINITY, sin, nan), self.select(Cond::Lt, m, f64::INFINITY, cos, nan))
     }
 
-    fn atan(&mut self, x: V<'c>) -> V<'c> {
+    pub fn atan(&mut self, x: V<'c>) -> V<'c> {
         let m = self.abs(x);
         let one = self.k(1.0);
         let inverse = self.b.div(one, m);
@@ -433,7 +266,7 @@ impl<'c> Wide<'_, 'c> {
         self.b.select(nan, x, v)
     }
 
-    fn atan2(&mut self, y: V<'c>, x: V<'c>) -> V<'c> {
+    pub fn atan2(&mut self, y: V<'c>, x: V<'c>) -> V<'c> {
         let (m, n) = (self.abs(y), self.abs(x));
         let (zero, one) = (self.k(0.0), self.k(1.0));
         // Equal magnitudes, zeros and infinities among them, have the quotient one; none of zero by zero.
@@ -455,14 +288,14 @@ impl<'c> Wide<'_, 'c> {
         self.b.select(nan_y, sum, v)
     }
 
-    fn root_of(&mut self, x: V<'c>) -> V<'c> {
+    pub fn root_of(&mut self, x: V<'c>) -> V<'c> {
         match self.b.flavour {
             Flavour::Spirv(_) => sqrt(self.b, x),
             Flavour::Ptx(_) => self.b.unary("math.sqrt", x, Ty::F64),
         }
     }
 
-    fn asin(&mut self, x: V<'c>) -> V<'c> {
+    pub fn asin(&mut self, x: V<'c>) -> V<'c> {
         let one = self.k(1.0);
         let (less, more) = (self.b.sub(one, x), self.b.add(one, x));
         let p = self.b.mul(less, more);
@@ -470,7 +303,7 @@ impl<'c> Wide<'_, 'c> {
         self.atan2(x, root)
     }
 
-    fn acos(&mut self, x: V<'c>) -> V<'c> {
+    pub fn acos(&mut self, x: V<'c>) -> V<'c> {
         let one = self.k(1.0);
         let (less, more) = (self.b.sub(one, x), self.b.add(one, x));
         let (less, more) = (self.root_of(less), self.root_of(more));
@@ -478,7 +311,7 @@ impl<'c> Wide<'_, 'c> {
         self.b.add(half, half)
     }
 
-    fn sinh(&mut self, x: V<'c>) -> V<'c> {
+    pub fn sinh(&mut self, x: V<'c>) -> V<'c> {
         let m = self.abs(x);
         let t = self.expm1(m);
         let more = self.b.add(t, self.k(1.0));
@@ -492,7 +325,7 @@ impl<'c> Wide<'_, 'c> {
         self.b.select(nan, x, s)
     }
 
-    fn cosh(&mut self, x: V<'c>) -> V<'c> {
+    pub fn cosh(&mut self, x: V<'c>) -> V<'c> {
         let m = self.abs(x);
         let e = self.exp(m);
         let inverse = self.b.div(self.k(1.0), e);
@@ -500,7 +333,7 @@ impl<'c> Wide<'_, 'c> {
         self.b.mul(s, self.k(0.5))
     }
 
-    fn tanh(&mut self, x: V<'c>) -> V<'c> {
+    pub fn tanh(&mut self, x: V<'c>) -> V<'c> {
         let m = self.abs(x);
         let twice = self.b.add(m, m);
         let t = self.expm1(twice);
@@ -513,7 +346,7 @@ impl<'c> Wide<'_, 'c> {
         self.b.select(nan, x, v)
     }
 
-    fn asinh(&mut self, x: V<'c>) -> V<'c> {
+    pub fn asinh(&mut self, x: V<'c>) -> V<'c> {
         let m = self.abs(x);
         let square = self.b.mul(m, m);
         let one = self.k(1.0);
@@ -531,7 +364,7 @@ impl<'c> Wide<'_, 'c> {
         self.b.select(nan, x, v)
     }
 
-    fn acosh(&mut self, x: V<'c>) -> V<'c> {
+    pub fn acosh(&mut self, x: V<'c>) -> V<'c> {
         let t = self.b.sub(x, self.k(1.0));
         let two = self.k(2.0);
         let sum = self.b.add(t, two);
@@ -544,7 +377,7 @@ impl<'c> Wide<'_, 'c> {
         self.select(Cond::Gt, x, 1e9, far, near)
     }
 
-    fn atanh(&mut self, x: V<'c>) -> V<'c> {
+    pub fn atanh(&mut self, x: V<'c>) -> V<'c> {
         let m = self.abs(x);
         let less = self.b.sub(self.k(1.0), m);
         let q = self.b.div(m, less);
@@ -555,7 +388,7 @@ impl<'c> Wide<'_, 'c> {
     }
 
     /// Within `|y log x|` units of the last place.
-    fn pow(&mut self, x: V<'c>, y: V<'c>) -> V<'c> {
+    pub fn pow(&mut self, x: V<'c>, y: V<'c>) -> V<'c> {
         let m = self.abs(x);
         let l = self.log(m);
         let e = self.b.mul(y, l);
@@ -589,40 +422,8 @@ impl<'c> Wide<'_, 'c> {
     }
 
     /// Whether `x` is an integer; large magnitudes and infinities are.
-    fn is_whole(&mut self, x: V<'c>) -> V<'c> {
+    pub fn is_whole(&mut self, x: V<'c>) -> V<'c> {
         let t = self.trunc(x);
         self.b.cmp(Cond::Eq, t, x)
-    }
-
-    /// The remainder of f32 numbers, exact: each step takes off a multiple whose product has no more digits than f64 holds.
-    fn fmod(&mut self, x: V<'c>, y: V<'c>) -> V<'c> {
-        /// Steps for the greatest quotient, of 25 digits each at least.
-        const STEPS: i64 = 12;
-        let (m, n) = (self.abs(x), self.abs(y));
-        let (lo, hi, one) = (self.b.i32(0), self.b.i32(STEPS), self.b.i32(1));
-        let mask = self.int(!((1 << 27) - 1));
-        let zero = self.k(0.0);
-        let r = self.b.repeat(lo, hi, one, &[m], &mut |b, _, r| {
-            let mut f = Wide { b };
-            let q = f.b.div(r[0], n);
-            // Not above the quotient: 25 digits, and whole.
-            let bits = f.b.unary("arith.bitcast", q, Ty::I64);
-            let bits = f.b.and(bits, mask);
-            let q = f.b.unary("arith.bitcast", bits, Ty::F64);
-            let q = f.trunc(q);
-            let p = f.b.mul(q, n);
-            let next = f.b.sub(r[0], p);
-            let more = f.b.cmp(Cond::Ge, r[0], n);
-            vec![f.b.select(more, next, r[0])]
-        })[0];
-        let r = self.signed(r, x);
-        // By zero, and of infinities: NaN. By an infinity: x.
-        let nan = self.k(f64::NAN);
-        let r = self.select(Cond::Eq, n, f64::INFINITY, x, r);
-        let r = self.select(Cond::Lt, m, f64::INFINITY, r, nan);
-        let some = self.b.cmp(Cond::Gt, n, zero);
-        let r = self.b.select(some, r, nan);
-        let bad = self.b.cmp(Cond::Ne, y, y);
-        self.b.select(bad, y, r)
     }
 }
