@@ -17,6 +17,9 @@ const SPIRV: Flavour = Flavour::Spirv(Features::ALL);
 /// PTX for all devices from compute capability 8.0 on.
 const PTX: Flavour = Flavour::Ptx(Chip::COMMON);
 
+/// PTX for compute capability 9.0 alone.
+const HOPPER: Flavour = Flavour::Ptx(Chip::HOPPER);
+
 fn failed(e: impl std::fmt::Display) -> Error {
     Error::Compile(e.to_string())
 }
@@ -57,7 +60,7 @@ pub fn stages_text(module: &Module, func: &str, precision: Precision, wanted: &d
     Ok(out)
 }
 
-/// Writes the kernels of an optimised function to files of a folder: `K_NAME.spv` and `K_NAME.ptx`, numbered in the order of their
+/// Writes the kernels of an optimised function to files of a folder: `K_NAME.spv`, `K_NAME.ptx` and `K_NAME.sm_90a.ptx`, numbered in the order of their
 /// first launch.
 ///
 /// # Errors
@@ -67,7 +70,7 @@ pub fn write_kernels(module: &Module, func: &str, precision: Precision, folder: 
     let file = |path: &Path, e: std::io::Error| Error::Device(format!("{}: {e}", path.display()));
     std::fs::create_dir_all(folder).map_err(|e| file(folder, e))?;
     let mut count = 0;
-    for (flavour, extension) in [(SPIRV, "spv"), (PTX, "ptx")] {
+    for (flavour, extension) in [(SPIRV, "spv"), (PTX, "ptx"), (HOPPER, "sm_90a.ptx")] {
         for (k, l) in graphc_gpu::list(&plan, flavour, precision.into()).map_err(failed)?.into_iter().enumerate() {
             let path = folder.join(format!("{k:03}_{}.{extension}", l.code.entry));
             std::fs::write(&path, &l.code.bytes).map_err(|e| file(&path, e))?;

@@ -58,7 +58,7 @@ done
 packages=$target/gpu-packages
 mkdir -p "$packages"
 for name in mlp small_cnn transformer recurrent; do
-    "$graphc" compile $golden/$name/saved_model -o "$packages/$name.graphc" --device GPU:0 --gpu-targets sm_80,sm_90,spirv,spirv-basic
+    "$graphc" compile $golden/$name/saved_model -o "$packages/$name.graphc" --device GPU:0 --gpu-targets sm_80,sm_90a,spirv,spirv-basic
 done
 tests/portable.sh
 cargo build --release --package graphc --features gpu-driver --quiet

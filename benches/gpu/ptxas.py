@@ -65,10 +65,12 @@ def main():
             run = subprocess.run(words, capture_output=True, text=True)
             if run.returncode:
                 print(f"{model.name}: {run.stderr.strip()}", file=sys.stderr)
-            kernels += [(precision, model.name, p) for p in sorted(into.rglob("*.ptx"))]
+            kernels += [(precision, model.name, p) for p in sorted(into.rglob("*.ptx")) if p.suffixes == [".ptx"]]
         jobs = [(path, architecture) for *_, path in kernels for architecture in ARCHITECTURES]
+        # What one architecture has a kernel of its own for.
+        own = lambda path, architecture: p if (p := path.with_suffix(f".{architecture}.ptx")).is_file() else path
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            answers = dict(zip(jobs, pool.map(lambda job: assemble(ptxas, *job), jobs)))
+            answers = dict(zip(jobs, pool.map(lambda job: assemble(ptxas, own(*job), job[1]), jobs)))
         version = re.search(r"release [\d.]+", subprocess.run([ptxas, "--version"], capture_output=True, text=True).stdout)
 
         lines = [f"# ptxas {version[0] if version else '?'}: registers/bytes spilled/bytes of shared memory"]

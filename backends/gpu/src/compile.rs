@@ -48,7 +48,7 @@ pub fn compile(
     threads: usize,
     cache: Option<&KernelCache>,
 ) -> Result<Program, CompileError> {
-    let (orders, launches) = orders(&plan, factors.within(flavour))?;
+    let (orders, launches) = orders(&plan, flavour, factors.within(flavour))?;
     let results: Vec<Mutex<Option<Made>>> = orders.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -81,11 +81,11 @@ pub fn compile(
 }
 
 /// The kernels of a plan, each once, and the launches.
-fn orders(plan: &Plan, factors: Factors) -> Result<(Vec<Order>, Vec<Option<Launch>>), CompileError> {
+fn orders(plan: &Plan, flavour: Flavour, factors: Factors) -> Result<(Vec<Order>, Vec<Option<Launch>>), CompileError> {
     let (mut orders, mut launches, mut unsupported) = (Vec::<Order>::new(), Vec::new(), Vec::new());
     let mut known: HashMap<String, usize> = HashMap::new();
     for (i, step) in plan.steps.iter().enumerate() {
-        let design = match kernels::design(plan, &step.kind, factors) {
+        let design = match kernels::design(plan, &step.kind, flavour, factors) {
             Ok(Some(d)) => d,
             Ok(None) => {
                 launches.push(None);
@@ -151,9 +151,9 @@ fn written(design: &Design, spec: &Spec, flavour: Flavour, compiler: &Compiler, 
     let entry: String = design.name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
     let sizes = (spec.slots, spec.params);
     let built = build::kernel(compiler.context(), flavour, &entry, design.threads, sizes, |b| (design.write)(b, spec));
-    let (module, bindings) = built.map_err(Refusal::Unsupported)?;
+    let (module, bindings, shared) = built.map_err(Refusal::Unsupported)?;
     let bytes = compiler.lower(module, flavour, watch).map_err(Refusal::Codegen)?;
-    Ok(Code { bytes, entry, bindings, threads: design.threads as u32 })
+    Ok(Code { bytes, entry, bindings, threads: design.threads as u32, shared })
 }
 
 /// A plan of one step, which `design` computes.
@@ -185,7 +185,7 @@ pub struct Listing {
 /// As [`compile`].
 pub fn list(plan: &Plan, flavour: Flavour, factors: Factors) -> Result<Vec<Listing>, CompileError> {
     let compiler = Compiler::default();
-    let (orders, _) = orders(plan, factors.within(flavour))?;
+    let (orders, _) = orders(plan, flavour, factors.within(flavour))?;
     let mut listings = Vec::new();
     for order in orders {
         let step = &plan.steps[order.step];

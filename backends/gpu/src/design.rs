@@ -4,7 +4,8 @@
 //! which the kernel is written. Equal specs are one kernel, in one program and in the cache.
 
 use crate::build::{Build, Memory, V};
-use crate::target::{Cell, Factors};
+pub use crate::code::Int;
+use crate::target::{Cell, Factors, Flavour};
 use graphc_ir::Dim;
 use graphc_passes::plan::{Arg, Buf, Place, Plan};
 use std::fmt::Write;
@@ -146,15 +147,6 @@ fn same_memory(plan: &Plan, a: Buf, b: Buf) -> bool {
     a == b || (x.place == y.place && x.place != Place::Unplaced && x.ty.elem == y.ty.elem && x.bytes() == y.bytes())
 }
 
-/// A number of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Int {
-    /// Built in.
-    Known(i64),
-    /// A parameter of the launch.
-    Param(u32),
-}
-
 /// All that a kernel is written from, apart from its writer.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -244,6 +236,16 @@ impl Spec {
         self.buffers.iter().any(|(n, ..)| n == name)
     }
 
+    /// The slot and the first element of a buffer.
+    pub fn place(&self, name: &str) -> Option<(u32, Int)> {
+        self.buffers.iter().find(|(n, ..)| n == name).map(|(_, slot, first)| (*slot, *first))
+    }
+
+    /// An integer as it is; absent ones are zero.
+    pub fn number(&self, name: &str) -> Int {
+        self.find(name).unwrap_or(Int::Known(0))
+    }
+
     /// The first element of a buffer, if it is built in.
     pub fn first(&self, name: &str) -> Option<i64> {
         match self.buffers.iter().find(|(n, ..)| n == name) {
@@ -270,14 +272,15 @@ impl Spec {
 /// Arguments of a library kernel by name.
 pub struct Args<'a> {
     pub symbol: &'static str,
+    pub flavour: Flavour,
     /// In what f32 products are multiplied.
     pub factors: Factors,
     args: &'a [(&'static str, Arg)],
 }
 
 impl<'a> Args<'a> {
-    pub fn new(symbol: &'static str, args: &'a [(&'static str, Arg)], factors: Factors) -> Args<'a> {
-        Args { symbol, factors, args }
+    pub fn new(symbol: &'static str, args: &'a [(&'static str, Arg)], flavour: Flavour, factors: Factors) -> Args<'a> {
+        Args { symbol, flavour, factors, args }
     }
 
     /// The argument of that name.

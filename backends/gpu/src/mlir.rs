@@ -4,7 +4,7 @@ use crate::spirv;
 use crate::target::{Features, Flavour};
 use melior::dialect::DialectRegistry;
 use melior::ir::operation::OperationLike;
-use melior::ir::{BlockLike, Module};
+use melior::ir::{Attribute, AttributeLike, BlockLike, Module};
 use melior::pass::PassManager;
 use melior::utility::{parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes};
 use melior::{Context, StringRef};
@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 
 /// Told of a module after each stage of lowering: the stage's name and the module's text.
 pub type Watch<'a> = Option<&'a mut dyn FnMut(&str, &str)>;
+
+/// What arguments that are descriptions of tensors are known by.
+pub const DESCRIPTION: &str = "llvm.align = 64 : i64";
 
 /// The stages of lowering for `flavour`, in order, as they are named for [`Watch`].
 pub fn stages(flavour: Flavour) -> &'static [&'static str] {
@@ -93,14 +96,15 @@ impl Compiler {
                 self.object(&wrapped).map(|bytes| spirv::exact(&bytes))
             }
             Flavour::Ptx(chip) => {
-                let (number, ptx) = (chip.number(), chip.ptx());
+                let ptx = chip.ptx();
                 self.pass(
                     &mut module,
                     &format!(
-                        "builtin.module(nvvm-attach-target{{chip=sm_{number} features=+ptx{ptx} O=3}},gpu.module(convert-scf-to-cf,\
+                        "builtin.module(nvvm-attach-target{{chip={chip} features=+ptx{ptx} O=3}},gpu.module(convert-scf-to-cf,\
                          convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv=1}},convert-nvvm-to-llvm,canonicalize,cse,reconcile-unrealized-casts))"
                     ),
                 )?;
+                self.keep_arguments(&module);
                 tell("nvvm", &module);
                 self.pass(&mut module, "builtin.module(gpu-module-to-binary{format=isa})")?;
                 let mut text = self.object(&module)?;
@@ -108,6 +112,40 @@ impl Compiler {
                     text.pop();
                 }
                 Ok(text)
+            }
+        }
+    }
+
+    /// Says of arguments that are descriptions of tensors, known by their alignment, that they are passed whole and read where they are: the lowering of
+    /// functions keeps that of no argument.
+    fn keep_arguments(&self, m: &Module) {
+        let name = StringRef::new("arg_attrs").to_raw();
+        // SAFETY: the module is alive, and blocks are walked while nothing changes them; attributes are checked for being there.
+        unsafe {
+            let mut outer = mlirBlockGetFirstOperation(mlirModuleGetBody(m.to_raw()));
+            while !outer.ptr.is_null() {
+                let mut op = mlir_sys::MlirOperation { ptr: std::ptr::null_mut() };
+                if mlir_sys::mlirOperationGetNumRegions(outer) > 0 {
+                    let block = mlirRegionGetFirstBlock(mlirOperationGetRegion(outer, 0));
+                    if !block.ptr.is_null() {
+                        op = mlirBlockGetFirstOperation(block);
+                    }
+                }
+                while !op.ptr.is_null() {
+                    let attributes = mlirOperationGetAttributeByName(op, name);
+                    if !attributes.ptr.is_null() {
+                        let text = Attribute::from_raw(attributes).to_string();
+                        let kept = text.replace(
+                            DESCRIPTION,
+                            &format!("{DESCRIPTION}, llvm.byval = !llvm.array<128 x i8>, nvvm.grid_constant"),
+                        );
+                        if let Some(kept) = Attribute::parse(&self.cx, &kept) {
+                            mlir_sys::mlirOperationSetAttributeByName(op, name, kept.to_raw());
+                        }
+                    }
+                    op = mlirOperationGetNextInBlock(op);
+                }
+                outer = mlirOperationGetNextInBlock(outer);
             }
         }
     }

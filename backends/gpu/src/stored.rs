@@ -166,8 +166,11 @@ impl Stored {
             let kind = match &s.kind {
                 StoredKind::Launch { kernel, buffers, params, groups } => {
                     let code = kernels.get(*kernel)?;
-                    let counted =
-                        code.bindings.iter().filter_map(|b| if let crate::Binding::Buffer(k) = b { Some(*k) } else { None });
+                    let counted = code.bindings.iter().filter_map(|b| match b {
+                        crate::Binding::Buffer(k) => Some(*k),
+                        crate::Binding::Map(m) => Some(m.buffer),
+                        crate::Binding::Params | crate::Binding::Status => None,
+                    });
                     counted.max().is_none_or(|most| (most as usize) < buffers.len()).then_some(())?;
                     let params = params.iter().map(dim).collect::<Option<Vec<Dim>>>()?;
                     launch = Some(Launch { kernel: *kernel, buffers: bufs(buffers)?, params, groups: dim(groups)? });

@@ -16,29 +16,68 @@ pub enum Flavour {
     Ptx(Chip),
 }
 
-/// An architecture of NVIDIA's as a number: compute capability 9.0 is 90.
+/// An architecture of NVIDIA's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Chip(u32);
+pub struct Chip {
+    /// Compute capability 9.0 is 90.
+    number: u32,
+    /// Whether code has what this one alone has (`sm_90a`), and runs on no newer one.
+    own: bool,
+}
 
 impl Chip {
     /// Architectures that PTX is made for, with the oldest version of PTX that has them and all that kernels use.
-    const ALL: [(u32, u32); 8] = [(70, 80), (75, 80), (80, 80), (86, 80), (89, 80), (90, 80), (100, 86), (120, 87)];
+    const ALL: [(Chip, u32); 9] = [
+        (Chip::numbered(70), 80),
+        (Chip::numbered(75), 80),
+        (Chip::COMMON, 80),
+        (Chip::numbered(86), 80),
+        (Chip::numbered(89), 80),
+        (Chip::numbered(90), 80),
+        (Chip::HOPPER, 80),
+        (Chip::numbered(100), 86),
+        (Chip::numbered(120), 87),
+    ];
 
     /// What PTX is made for where nothing is known of the device: runs on all from it on.
-    pub const COMMON: Chip = Chip(80);
+    pub const COMMON: Chip = Chip::numbered(80);
+
+    /// Compute capability 9.0 with its products of warpgroups, `sm_90a`.
+    pub const HOPPER: Chip = Chip { number: 90, own: true };
+
+    const fn numbered(number: u32) -> Chip {
+        Chip { number, own: false }
+    }
 
     /// The newest that a device of compute capability `capability` runs.
     pub fn of(capability: u32) -> Option<Chip> {
-        Chip::ALL.iter().rev().find(|(chip, _)| *chip <= capability).map(|&(chip, _)| Chip(chip))
+        let device = Chip { number: capability, own: true };
+        Chip::ALL.iter().map(|(chip, _)| *chip).rev().find(|chip| chip.runs_on(device))
+    }
+
+    fn runs_on(self, device: Chip) -> bool {
+        if self.own { self == device } else { self.number <= device.number }
     }
 
     pub fn number(self) -> u32 {
-        self.0
+        self.number
+    }
+
+    /// Whether warpgroups multiply tiles in shared memory (`wgmma`).
+    pub fn has_warpgroups(self) -> bool {
+        self == Chip::HOPPER
     }
 
     /// The version of PTX, ten times.
     pub fn ptx(self) -> u32 {
-        Chip::ALL.iter().find(|(chip, _)| *chip == self.0).map_or(80, |&(_, ptx)| ptx)
+        Chip::ALL.iter().find(|(chip, _)| *chip == self).map_or(80, |&(_, ptx)| ptx)
+    }
+}
+
+/// As NVIDIA's tools name it: `sm_80`, `sm_90a`.
+impl fmt::Display for Chip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sm_{}{}", self.number, if self.own { "a" } else { "" })
     }
 }
 
@@ -84,7 +123,7 @@ impl Factors {
 impl fmt::Display for Flavour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Flavour::Ptx(chip) => write!(f, "sm_{}", chip.number()),
+            Flavour::Ptx(chip) => chip.fmt(f),
             Flavour::Spirv(Features::ALL) => f.write_str("spirv"),
             Flavour::Spirv(Features::NONE) => f.write_str("spirv-basic"),
             Flavour::Spirv(other) => write!(f, "spirv {other:?}"),
@@ -96,12 +135,12 @@ impl FromStr for Flavour {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Flavour, String> {
-        let chip = |n: &str| n.parse().ok().filter(|n| Chip::ALL.iter().any(|(chip, _)| chip == n)).map(Chip);
+        let chip = Chip::ALL.iter().map(|(chip, _)| *chip).find(|chip| chip.to_string() == s);
         match s {
             "spirv" => Ok(Flavour::Spirv(Features::ALL)),
             "spirv-basic" => Ok(Flavour::Spirv(Features::NONE)),
-            s => s.strip_prefix("sm_").and_then(chip).map(Flavour::Ptx).ok_or_else(|| {
-                let chips: Vec<String> = Chip::ALL.iter().map(|(n, _)| format!("sm_{n}")).collect();
+            s => chip.map(Flavour::Ptx).ok_or_else(|| {
+                let chips: Vec<String> = Chip::ALL.iter().map(|(chip, _)| chip.to_string()).collect();
                 format!("{s:?} is nothing that kernels are made for; there are spirv, spirv-basic, {}", chips.join(", "))
             }),
         }
@@ -112,7 +151,7 @@ impl Flavour {
     /// How well code of this kind suits a device that asks for `device`: more is better, `None` if it does not run there.
     pub fn suits(self, device: Flavour) -> Option<u32> {
         match (self, device) {
-            (Flavour::Ptx(code), Flavour::Ptx(chip)) => Some(code.0).filter(|_| code.0 <= chip.0),
+            (Flavour::Ptx(code), Flavour::Ptx(chip)) => Some(2 * code.number + u32::from(code.own)).filter(|_| code.runs_on(chip)),
             (Flavour::Spirv(used), Flavour::Spirv(there)) => used.are_in(there).then(|| used.count()),
             _ => None,
         }
@@ -224,6 +263,11 @@ mod tests {
         assert_eq!(best(flavour("sm_86")), Some(flavour("sm_80")));
         assert_eq!(best(flavour("sm_120")), Some(flavour("sm_90")));
         assert_eq!(best(flavour("sm_75")), None);
+        let hopper = flavour("sm_90a");
+        assert_eq!(Chip::of(90).map(Flavour::Ptx), Some(hopper));
+        assert_eq!(Chip::of(100).map(Flavour::Ptx), Some(flavour("sm_100")));
+        assert!(flavour("sm_90").suits(hopper) < hopper.suits(hopper));
+        assert_eq!(hopper.suits(flavour("sm_100")), None);
         assert_eq!(best(flavour("spirv")), Some(flavour("spirv")));
         assert_eq!(best(Flavour::Spirv(Features { int64: false, ..Features::ALL })), Some(flavour("spirv-basic")));
         assert!("sm_81".parse::<Flavour>().is_err() && "metal".parse::<Flavour>().is_err());

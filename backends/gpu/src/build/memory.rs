@@ -9,7 +9,7 @@ use melior::ir::r#type::IntegerType;
 use melior::ir::{Attribute, BlockLike, Type, Value, ValueLike};
 
 impl<'c> Build<'c> {
-    fn argument(&mut self, t: Type<'c>) -> Value<'c, 'c> {
+    pub(super) fn argument(&mut self, t: Type<'c>) -> Value<'c, 'c> {
         self.arguments.push(t);
         let position = self.arguments.len() - 1;
         // Before the memory of workgroups, which comes last.

@@ -3,8 +3,10 @@
 //! A value is a constant or an SSA value; integer arithmetic on constants is done here, so that sizes known at compile time leave no
 //! operations. Indices are `i32`: no buffer has more than 2^31 elements.
 
+mod arithmetic;
 mod cores;
 mod memory;
+pub mod warpgroups;
 
 use crate::code::Binding;
 use crate::target::{Cell, Flavour};
@@ -64,6 +66,10 @@ pub struct Build<'c> {
     params: Vec<V<'c>>,
     status: Option<Memory<'c>>,
     shared: Vec<Type<'c>>,
+    /// Arguments that are descriptions of tensors.
+    maps: Vec<usize>,
+    /// Bytes of memory that a launch gives to each workgroup.
+    dynamic: u32,
     /// Whether registers matter more than workgroups beside one another: NVIDIA's assembler else spills to make room for those.
     pub alone: bool,
 }
@@ -71,7 +77,8 @@ pub struct Build<'c> {
 /// A body: appends to the kernel and gives the values that go on.
 type Body<'a, 'c> = &'a mut dyn FnMut(&mut Build<'c>, V<'c>, &[V<'c>]) -> Vec<V<'c>>;
 
-/// Writes a kernel named `name` with `buffers` buffers and `params` parameters as the only one of a module, and gives its bindings.
+/// Writes a kernel named `name` with `buffers` buffers and `params` parameters as the only one of a module, and gives its bindings and
+/// the bytes of memory that launches give to its workgroups.
 ///
 /// # Errors
 /// What `body` finds to have no code.
@@ -82,7 +89,7 @@ pub fn kernel<'c>(
     threads: i64,
     (buffers, params): (usize, usize),
     body: impl FnOnce(&mut Build<'c>) -> Result<(), String>,
-) -> Result<(Module<'c>, Vec<Binding>), String> {
+) -> Result<(Module<'c>, Vec<Binding>, u32), String> {
     let loc = Location::unknown(cx);
     let region = Region::new();
     let entry = region.append_block(Block::new(&[]));
@@ -101,12 +108,15 @@ pub fn kernel<'c>(
         params: Vec::new(),
         status: None,
         shared: Vec::new(),
+        maps: Vec::new(),
+        dynamic: 0,
         alone: false,
     };
     b.take_params(params);
     body(&mut b)?;
     b.op("gpu.return", &[], &[], &[]);
-    let Build { bindings, arguments, shared, alone, .. } = b;
+    let (argument_attributes, symbol) = (b.argument_attributes(), if b.dynamic > 0 { b.memory_symbol() } else { None });
+    let Build { bindings, arguments, shared, alone, maps, dynamic, .. } = b;
     let attribute = |text: &str| Attribute::parse(cx, text).ok_or_else(|| format!("MLIR does not read the attribute {text}"));
     let id = |s: &str| Identifier::new(cx, s);
     let entry_point = attribute(&format!("#spirv.entry_point_abi<workgroup_size = [{threads}, 1, 1]>"))?;
@@ -120,6 +130,9 @@ pub fn kernel<'c>(
         Flavour::Spirv(_) => attributes.push((id("spirv.entry_point_abi"), entry_point)),
         Flavour::Ptx(_) => {
             attributes.push((id("known_block_size"), DenseI32ArrayAttribute::new(cx, &[threads as i32, 1, 1]).into()));
+            if !maps.is_empty() {
+                attributes.push((id("arg_attrs"), argument_attributes));
+            }
             if alone {
                 attributes.push((id("nvvm.minctasm"), IntegerAttribute::new(IntegerType::new(cx, 32).into(), 1).into()));
             }
@@ -128,13 +141,17 @@ pub fn kernel<'c>(
     let built = |b: OperationBuilder<'c>| b.build().map_err(|e| e.to_string());
     let func = built(OperationBuilder::new("gpu.func", loc).add_attributes(&attributes).add_regions([region]))?;
     let inner = Region::new();
-    inner.append_block(Block::new(&[])).append_operation(func);
+    let inside = inner.append_block(Block::new(&[]));
+    if let Some(symbol) = symbol {
+        inside.append_operation(symbol);
+    }
+    inside.append_operation(func);
     let name = [(id("sym_name"), StringAttribute::new(cx, "kernels").into())];
     let gpu_module = built(OperationBuilder::new("gpu.module", loc).add_attributes(&name).add_regions([inner]))?;
     let mut module = Module::new(loc);
     module.body().append_operation(gpu_module);
     module.as_operation_mut().set_attribute("gpu.container_module", Attribute::unit(cx));
-    Ok((module, bindings))
+    Ok((module, bindings, dynamic))
 }
 
 impl<'c> Build<'c> {
@@ -249,230 +266,6 @@ impl<'c> Build<'c> {
         self.constant(v as u64, Ty::Mask)
     }
 
-    // Arithmetic.
-
-    fn folded(&self, a: V<'c>, b: V<'c>, f: impl Fn(i64, i64) -> Option<i64>) -> Option<V<'c>> {
-        let v = f(a.known()?, b.known()?)?;
-        Some(if a.ty == Ty::I64 { self.constant(v as u64, Ty::I64) } else { self.i32(v) })
-    }
-
-    pub fn add(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        if a.ty.is_float() {
-            return self.float_op("arith.addf", a, b);
-        }
-        match (a.known(), b.known()) {
-            (Some(0), _) => b,
-            (_, Some(0)) => a,
-            _ => self.folded(a, b, |x, y| Some(x.wrapping_add(y))).unwrap_or_else(|| self.one("arith.addi", &[a, b], a.ty)),
-        }
-    }
-
-    pub fn sub(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        if a.ty.is_float() {
-            return self.float_op("arith.subf", a, b);
-        }
-        if b.known() == Some(0) {
-            return a;
-        }
-        self.folded(a, b, |x, y| Some(x.wrapping_sub(y))).unwrap_or_else(|| self.one("arith.subi", &[a, b], a.ty))
-    }
-
-    pub fn mul(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        if a.ty.is_float() {
-            return self.float_op("arith.mulf", a, b);
-        }
-        match (a.known(), b.known()) {
-            (Some(0), _) | (_, Some(1)) => a,
-            (_, Some(0)) | (Some(1), _) => b,
-            _ => self.folded(a, b, |x, y| Some(x.wrapping_mul(y))).unwrap_or_else(|| self.one("arith.muli", &[a, b], a.ty)),
-        }
-    }
-
-    /// A product and a sum, which the target may round once.
-    pub fn fma(&mut self, a: V<'c>, b: V<'c>, c: V<'c>) -> V<'c> {
-        if a.ty == Ty::F32 && matches!(self.flavour, Flavour::Spirv(_)) {
-            return self.one("math.fma", &[a, b, c], a.ty);
-        }
-        let p = self.mul(a, b);
-        self.add(p, c)
-    }
-
-    fn float_op(&mut self, name: &str, a: V<'c>, b: V<'c>) -> V<'c> {
-        match self.contract() {
-            Some(flags) => self.one_with(name, &[a, b], a.ty, &[("fastmath", flags)]),
-            None => self.one(name, &[a, b], a.ty),
-        }
-    }
-
-    /// Products of f32 and sums may be one instruction in PTX; in SPIR-V all is exact, see [`crate::spirv`].
-    fn contract(&self) -> Option<Attribute<'c>> {
-        matches!(self.flavour, Flavour::Ptx(_)).then(|| Attribute::parse(self.cx, "#arith.fastmath<contract>")).flatten()
-    }
-
-    /// The quotient of floats.
-    pub fn div(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        self.one("arith.divf", &[a, b], a.ty)
-    }
-
-    /// The quotient of integers that are not negative, rounded down.
-    pub fn quot(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        if b.known() == Some(1) {
-            return a;
-        }
-        self.folded(a, b, i64::checked_div).unwrap_or_else(|| self.one("arith.divui", &[a, b], a.ty))
-    }
-
-    /// The remainder of integers that are not negative.
-    pub fn rest(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        if b.known() == Some(1) {
-            return self.constant(0, a.ty);
-        }
-        self.folded(a, b, i64::checked_rem).unwrap_or_else(|| self.one("arith.remui", &[a, b], a.ty))
-    }
-
-    /// Any binary operation of the dialect `arith` that keeps the type.
-    pub fn arith(&mut self, name: &str, a: V<'c>, b: V<'c>) -> V<'c> {
-        self.one(name, &[a, b], a.ty)
-    }
-
-    /// Any unary operation that gives `ty`.
-    pub fn unary(&mut self, name: &str, a: V<'c>, ty: Ty) -> V<'c> {
-        let intrinsic = match name {
-            "math.sqrt" => "sqrt",
-            "math.roundeven" => "roundeven",
-            "math.floor" => "floor",
-            "math.ceil" => "ceil",
-            "math.trunc" => "trunc",
-            _ => return self.one(name, &[a], ty),
-        };
-        match self.flavour {
-            Flavour::Spirv(_) => self.one(name, &[a], ty),
-            // NVVM's lowering of these calls a library; the intrinsics are instructions.
-            Flavour::Ptx(_) => {
-                let bits = if ty == Ty::F64 { 64 } else { 32 };
-                let t = self.ty(ty);
-                match self.intrinsic(&format!("llvm.{intrinsic}.f{bits}"), &[a], t).first() {
-                    Some(&v) => V { ty, what: What::Value(v) },
-                    None => a,
-                }
-            }
-        }
-    }
-
-    /// A comparison; of integers as signed ones, and of floats false for NaN but for `Ne`.
-    pub fn cmp(&mut self, how: Cond, a: V<'c>, b: V<'c>) -> V<'c> {
-        if !a.ty.is_float() {
-            if let (Some(x), Some(y)) = (a.known(), b.known()) {
-                let holds = match how {
-                    Cond::Eq => x == y,
-                    Cond::Ne => x != y,
-                    Cond::Lt => x < y,
-                    Cond::Le => x <= y,
-                    Cond::Gt => x > y,
-                    Cond::Ge => x >= y,
-                };
-                return self.bool(holds);
-            }
-            // eq, ne, slt, sle, sgt, sge
-            let code = match how {
-                Cond::Eq => 0,
-                Cond::Ne => 1,
-                Cond::Lt => 2,
-                Cond::Le => 3,
-                Cond::Gt => 4,
-                Cond::Ge => 5,
-            };
-            return self.compare("arith.cmpi", code, a, b);
-        }
-        // oeq, une, olt, ole, ogt, oge
-        let code = match how {
-            Cond::Eq => 1,
-            Cond::Ne => 13,
-            Cond::Lt => 4,
-            Cond::Le => 5,
-            Cond::Gt => 2,
-            Cond::Ge => 3,
-        };
-        self.compare("arith.cmpf", code, a, b)
-    }
-
-    /// A comparison of integers as unsigned ones.
-    pub fn ucmp(&mut self, how: Cond, a: V<'c>, b: V<'c>) -> V<'c> {
-        let code = match how {
-            Cond::Eq => 0,
-            Cond::Ne => 1,
-            Cond::Lt => 6,
-            Cond::Le => 7,
-            Cond::Gt => 8,
-            Cond::Ge => 9,
-        };
-        self.compare("arith.cmpi", code, a, b)
-    }
-
-    fn compare(&mut self, name: &str, code: i64, a: V<'c>, b: V<'c>) -> V<'c> {
-        let predicate = IntegerAttribute::new(IntegerType::new(self.cx, 64).into(), code).into();
-        self.one_with(name, &[a, b], Ty::Mask, &[("predicate", predicate)])
-    }
-
-    pub fn lt(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        self.cmp(Cond::Lt, a, b)
-    }
-
-    /// `0 <= a < n`.
-    pub fn inside(&mut self, a: V<'c>, n: V<'c>) -> V<'c> {
-        self.ucmp(Cond::Lt, a, n)
-    }
-
-    pub fn and(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        match (a.what, b.what, a.ty) {
-            (What::Const(x), _, Ty::Mask) => {
-                if x & 1 == 1 {
-                    b
-                } else {
-                    a
-                }
-            }
-            (_, What::Const(y), Ty::Mask) => {
-                if y & 1 == 1 {
-                    a
-                } else {
-                    b
-                }
-            }
-            _ => self.one("arith.andi", &[a, b], a.ty),
-        }
-    }
-
-    pub fn select(&mut self, m: V<'c>, a: V<'c>, b: V<'c>) -> V<'c> {
-        match m.what {
-            What::Const(bits) => {
-                if bits & 1 == 1 {
-                    a
-                } else {
-                    b
-                }
-            }
-            What::Value(_) => self.one("arith.select", &[m, a, b], a.ty),
-        }
-    }
-
-    /// The lesser of signed integers.
-    pub fn min(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        self.folded(a, b, |x, y| Some(x.min(y))).unwrap_or_else(|| self.one("arith.minsi", &[a, b], a.ty))
-    }
-
-    pub fn max(&mut self, a: V<'c>, b: V<'c>) -> V<'c> {
-        self.folded(a, b, |x, y| Some(x.max(y))).unwrap_or_else(|| self.one("arith.maxsi", &[a, b], a.ty))
-    }
-
-    /// `i32` as `i64`, by its sign.
-    pub fn wide(&mut self, a: V<'c>) -> V<'c> {
-        match a.known() {
-            Some(v) => self.constant(v as u64, Ty::I64),
-            None => self.unary("arith.extsi", a, Ty::I64),
-        }
-    }
-
     // Work and its threads.
 
     fn id(&mut self, op: &str) -> V<'c> {
@@ -502,6 +295,12 @@ impl<'c> Build<'c> {
     pub fn tasks(&mut self, n: V<'c>, body: impl FnOnce(&mut Build<'c>, V<'c>)) {
         let (block, blocks) = (self.id("gpu.block_id"), self.id("gpu.grid_dim"));
         self.each(block, n, blocks, body);
+    }
+
+    /// As [`Build::tasks`], with carried values.
+    pub fn tasks_with(&mut self, n: V<'c>, init: &[V<'c>], body: Body<'_, 'c>) {
+        let (block, blocks) = (self.id("gpu.block_id"), self.id("gpu.grid_dim"));
+        self.repeat(block, n, blocks, init, body);
     }
 
     /// A loop without carried values.

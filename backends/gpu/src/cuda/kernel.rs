@@ -13,6 +13,8 @@ pub struct Kernel {
     module: CUmodule,
     pub(super) function: CUfunction,
     pub(super) threads: u32,
+    /// Bytes of memory for each workgroup beside what the code declares.
+    pub(super) shared: u32,
 }
 
 // SAFETY: the driver takes calls for a module from any thread.
@@ -52,10 +54,15 @@ impl Kernel {
                 e => e,
             }
         })?;
-        let mut made = Kernel { device: device.clone(), module, function, threads: code.threads };
+        let mut made = Kernel { device: device.clone(), module, function, threads: code.threads, shared: code.shared };
         // SAFETY: the module was loaded, and the name is a string.
         done("cuModuleGetFunction", unsafe { sys::cuModuleGetFunction(&mut function, made.module, name.as_ptr()) })?;
         made.function = function;
+        if code.shared > 0 {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is of the module that was loaded.
+            done("cuFuncSetAttribute", unsafe { sys::cuFuncSetAttribute(function, most, code.shared as i32) })?;
+        }
         Ok(made)
     }
 }

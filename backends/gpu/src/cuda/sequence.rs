@@ -1,11 +1,12 @@
 //! Commands as work of a stream: put into it one by one the first time, and as a graph from then on.
 
+use super::arguments::packed;
 use super::device::{Device, done};
 use super::kernel::Kernel;
 use super::memory::{Buffer, Stream};
 use crate::code::Code;
 use crate::error::GpuError;
-use crate::run::{Argument, Command, Driver, Limits, Memory, Purpose, What};
+use crate::run::{Command, Driver, Limits, Memory, Purpose, What};
 use cudarc::driver::sys::{self, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUgraphNode, CUmemorytype, CUresult};
 use std::cell::{Cell, OnceCell};
 use std::ffi::c_void;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 /// A command as the driver takes it.
 enum Task {
     Copy { from: Place, to: Place, bytes: usize },
-    Launch { function: CUfunction, groups: u32, threads: u32, arguments: Vec<u8> },
+    Launch { function: CUfunction, groups: u32, threads: u32, shared: u32, arguments: Vec<u8> },
 }
 
 /// One end of a copy.
@@ -134,12 +135,13 @@ impl Driver for Device {
                     function: kernel.function,
                     groups: *groups,
                     threads: kernel.threads,
-                    arguments: packed(arguments),
+                    shared: kernel.shared,
+                    arguments: packed(arguments).map_err(|e| e.at(c.node))?,
                 },
             };
-            Step { task, after: c.after.clone(), node: c.node.to_owned() }
+            Ok(Step { task, after: c.after.clone(), node: c.node.to_owned() })
         };
-        let steps = commands.iter().map(step).collect();
+        let steps = commands.iter().map(step).collect::<Result<_, GpuError>>()?;
         Ok(Sequence { device: self.clone(), steps, ran: Cell::new(false), graph: OnceCell::new(), events: Vec::new() })
     }
 
@@ -160,21 +162,6 @@ impl Driver for Device {
         // What was started is waited for even if the rest could not be.
         started.and(queue.wait())
     }
-}
-
-/// Arguments as a kernel's parameters lie in memory: each where its size wants it.
-fn packed(arguments: &[Argument<Device>]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = Vec::new();
-    for a in arguments {
-        match a {
-            Argument::Memory(s) => {
-                bytes.resize(bytes.len().next_multiple_of(8), 0);
-                bytes.extend((s.buffer.at + s.from).to_ne_bytes());
-            }
-            Argument::Words(words) => bytes.extend(words.iter().flat_map(|w| w.to_ne_bytes())),
-        }
-    }
-    bytes
 }
 
 /// What the driver takes instead of a list of parameters: their memory as a whole, and its size.
@@ -241,12 +228,13 @@ impl Task {
                 // SAFETY: both ends are memory of that size that lives until the stream has been waited for.
                 done("cuMemcpyAsync", unsafe { sys::cuMemcpyAsync(to.at, from.at, *bytes, stream.stream) })
             }
-            Task::Launch { function, groups, threads, arguments } => {
+            Task::Launch { function, groups, threads, shared, arguments } => {
                 let mut size = 0;
                 let mut extra = extra(arguments, &mut size);
                 let (none, extra) = (std::ptr::null_mut(), extra.as_mut_ptr());
                 // SAFETY: the function is of a module that is alive, and the driver copies the arguments, which are those of its kernel.
-                let r = unsafe { sys::cuLaunchKernel(*function, *groups, 1, 1, *threads, 1, 1, 0, stream.stream, none, extra) };
+                let r =
+                    unsafe { sys::cuLaunchKernel(*function, *groups, 1, 1, *threads, 1, 1, *shared, stream.stream, none, extra) };
                 done("cuLaunchKernel", r)
             }
         }
@@ -262,7 +250,7 @@ impl Task {
                 let r = unsafe { sys::cuGraphAddMemcpyNode(&mut node, graph, after.as_ptr(), after.len(), &copy, device.context) };
                 done("cuGraphAddMemcpyNode", r)?;
             }
-            Task::Launch { function, groups, threads, arguments } => {
+            Task::Launch { function, groups, threads, shared, arguments } => {
                 let mut size = 0;
                 let mut extra = extra(arguments, &mut size);
                 // SAFETY: zeros are a launch without a function.
@@ -270,6 +258,7 @@ impl Task {
                 launch.func = *function;
                 (launch.gridDimX, launch.gridDimY, launch.gridDimZ) = (*groups, 1, 1);
                 (launch.blockDimX, launch.blockDimY, launch.blockDimZ) = (*threads, 1, 1);
+                launch.sharedMemBytes = *shared;
                 launch.extra = extra.as_mut_ptr();
                 // SAFETY: as for `start`; the structures are valid for the call.
                 let r = unsafe { sys::cuGraphAddKernelNode_v2(&mut node, graph, after.as_ptr(), after.len(), &launch) };

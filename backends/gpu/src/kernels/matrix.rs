@@ -1,9 +1,11 @@
 //! Products of matrices and convolutions as products: tiles through the memory of workgroups, each thread with a small tile of its own.
 
 use super::epilogue::{Epilogue, Operands};
+use super::warpgroups::{self, Axis, Box as Lie, Boxes};
 use super::{indices, tensor, walk};
 use crate::build::{Build, V};
-use crate::design::{Args, Buffer, Design, Spec};
+use crate::code::TensorMap;
+use crate::design::{Args, Buffer, Design, Int, Spec};
 use crate::target::{Cell, Factors, Flavour};
 use graphc_ir::Dim;
 
@@ -35,6 +37,58 @@ pub trait Product {
     fn step<'c>(&self, b: &mut Build<'c>, s: &Spec) -> V<'c>;
     /// Where the element of the result lies, and its bias and residual.
     fn out<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>, column: V<'c>) -> [V<'c>; 3];
+    /// The factors as boxes for tiles of [`warpgroups::ROWS`] rows and `columns` columns, where they can be copied so.
+    fn boxes(&self, _s: &Spec, _columns: i64) -> [Option<Boxes>; 2] {
+        [None, None]
+    }
+    /// The index of matrix `z` along each axis of the batch.
+    fn batch<'c>(&self, _b: &mut Build<'c>, _s: &Spec, z: V<'c>) -> Vec<V<'c>> {
+        vec![z]
+    }
+}
+
+/// Boxes of a tensor by its axes, the one along which elements are neighbours first: the extent, the stride, what the box follows and how long it is. Axes
+/// with a stride of zero are left out. None where the units that copy boxes cannot read them: they want strides that are multiples of 16 bytes.
+fn boxes(s: &Spec, name: &str, lie: Lie, axes: &[(Int, Int, Axis, i64)]) -> Option<Boxes> {
+    let (buffer, first) = s.place(name)?;
+    let even = |n: &Int| matches!(n, Int::Known(v) if v % 4 == 0);
+    let (inner, outer) = axes.split_first()?;
+    let outer: Vec<_> = outer.iter().filter(|(_, stride, ..)| *stride != Int::Known(0)).collect();
+    if inner.1 != Int::Known(1) || !even(&first) || !outer.iter().all(|(_, stride, ..)| even(stride)) {
+        return None;
+    }
+    let all = || std::iter::once(inner).chain(outer.iter().copied());
+    let map = TensorMap {
+        buffer,
+        first,
+        extents: all().map(|a| a.0).collect(),
+        strides: outer.iter().map(|a| a.1).collect(),
+        tile: all().map(|a| a.3 as u32).collect(),
+        swizzled: lie == Lie::Rows,
+    };
+    Some(Boxes { map, lie, axes: all().map(|a| a.2).collect() })
+}
+
+/// Packed weights as boxes of panels.
+fn panel_boxes(s: &Spec, columns: i64) -> Option<Boxes> {
+    let width = s.known("nr");
+    if width == 0 || columns % width != 0 {
+        return None;
+    }
+    let axes = [
+        (s.number("nr"), Int::Known(1), Axis::Whole, width),
+        (s.number("k"), s.number("nr"), Axis::Depth, warpgroups::DEPTH),
+        (s.number("panels"), s.number("panel"), Axis::Row(width), columns / width),
+        (s.number("z"), s.number("w_batch"), Axis::Batch(0), 1),
+    ];
+    boxes(s, "w", Lie::Panels(width), &axes)
+}
+
+/// A factor whose rows lie along its depth, as boxes of `rows` rows.
+fn row_boxes(s: &Spec, name: &str, rows: (Int, Int, i64), depth: Int, batch: &[(Int, Int)]) -> Option<Boxes> {
+    let mut axes = vec![(s.number("k"), depth, Axis::Depth, warpgroups::DEPTH), (rows.0, rows.1, Axis::Row(1), rows.2)];
+    axes.extend((0..).zip(batch).map(|(k, &(extent, stride))| (extent, stride, Axis::Batch(k), 1)));
+    boxes(s, name, Lie::Rows, &axes)
 }
 
 /// What all products have.
@@ -58,7 +112,13 @@ impl Common {
     }
 }
 
-fn design(name: &str, c: Common, p: impl Product + Send + Sync + 'static, [z, m, n, k]: [Dim; 4]) -> Design {
+fn design(name: &str, mut c: Common, flavour: Flavour, p: impl Product + Send + Sync + 'static, [z, m, n, k]: [Dim; 4]) -> Design {
+    let warpgroups = matches!(flavour, Flavour::Ptx(chip) if chip.has_warpgroups())
+        && c.factors != Factors::F32
+        && m.as_const().is_none_or(|m| m > ROWS);
+    if warpgroups && n.as_const().is_none_or(|n| n > c.columns) {
+        c.columns = 2 * ROWS;
+    }
     let name = format!("{name} {:?} {:?} {} {} {:x}", c.cell, c.factors, c.columns, c.epilogue.name, c.alpha.to_bits());
     let sizes = [("z", z.clone()), ("m", m.clone()), ("n", n.clone()), ("k", k)];
     if m.as_const().is_some_and(|m| m <= FEW) {
@@ -66,11 +126,20 @@ fn design(name: &str, c: Common, p: impl Product + Send + Sync + 'static, [z, m,
         return Design::items(format!("{name} few"), count, move |b, s| few(b, s, &c, &p)).ints(sizes);
     }
     // On tensor cores tiles are taller where there are rows for them.
-    let rows = if c.factors != Factors::F32 && m.as_const().is_none_or(|m| m > ROWS) { 2 * ROWS } else { ROWS };
+    let rows = if warpgroups {
+        warpgroups::ROWS
+    } else if c.factors != Factors::F32 && m.as_const().is_none_or(|m| m > ROWS) {
+        2 * ROWS
+    } else {
+        ROWS
+    };
     let (down, across) = (m.ceil_div(&Dim::from(rows)), n.ceil_div(&Dim::from(c.columns)));
     let count = &(&z * &down) * &across;
     let d = match c.factors {
         Factors::F32 => Design::tasks(name, THREADS, count, move |b, s| tiled(b, s, &c, &p)),
+        f if warpgroups => {
+            Design::tasks(format!("{name} warpgroups"), warpgroups::THREADS, count, move |b, s| warpgroups::tiled(b, s, &c, &p, f))
+        }
         f => {
             Design::tasks(format!("{name} {rows} "), tensor::threads(rows), count, move |b, s| tensor::tiled(b, s, &c, &p, rows, f))
         }
@@ -307,13 +376,20 @@ impl Product for Gemm {
         let residual = walk(b, &[z, row, column], &[s.int(b, "residual_batch"), s.int(b, "ldr"), b.i32(1)]);
         [y, bias, residual]
     }
+
+    fn boxes(&self, s: &Spec, columns: i64) -> [Option<Boxes>; 2] {
+        let rows = (s.number("m"), s.number("lda"), warpgroups::ROWS);
+        let left = row_boxes(s, "x", rows, Int::Known(1), &[(s.number("z"), s.number("x_batch"))]);
+        [left, panel_boxes(s, columns)]
+    }
 }
 
 pub fn gemm(a: &Args) -> Result<Design, String> {
     let [m, n, k] = ["m", "n", "k"].map(|name| a.dim(name));
     let c = Common::with_weights(a, &n)?;
-    let d = design("gemm", c, Gemm, [a.dim_or("batch", &Dim::ONE), m, n.clone(), k.clone()]);
+    let d = design("gemm", c, a.flavour, Gemm, [a.dim_or("batch", &Dim::ONE), m, n.clone(), k.clone()]);
     let d = d.ints([("lda", a.dim_or("lda", &k)), ("ldc", a.dim_or("ldc", &n)), ("ldr", a.dim_or("ldr", &n)), ("nr", a.dim("nr"))]);
+    let d = d.ints([("panel", &k * &a.dim("nr")), ("panels", n.ceil_div(&a.dim_or("nr", &Dim::ONE)))]);
     let d =
         ["x_batch", "w_batch", "y_batch", "bias_batch", "residual_batch"].into_iter().fold(d, |d, name| d.int(name, a.dim(name)));
     Ok(Epilogue::buffers(a, a.buffers(d, &["x", "w", "y"])))
@@ -367,6 +443,16 @@ impl Product for Conv {
         let [ldc, ldr] = ["ldc", "ldr"].map(|n| s.int(b, n));
         [walk(b, &[row, channel], &[ldc, b.i32(1)]), channel, walk(b, &[row, channel], &[ldr, b.i32(1)])]
     }
+
+    /// Under a filter of one tap and without steps or padding, pixels are the rows of a matrix.
+    fn boxes(&self, s: &Spec, columns: i64) -> [Option<Boxes>; 2] {
+        let is = |name: &str, v: i64| s.number(name) == Int::Known(v);
+        let plain = self.single && is("z", 1) && is("stride_h", 1) && is("stride_w", 1) && is("pad_top", 0) && is("pad_left", 0);
+        let same = s.number("in_h") == s.number("out_h") && s.number("in_w") == s.number("out_w");
+        let rows = (s.number("m"), s.number("ldx"), warpgroups::ROWS);
+        let left = if plain && same { row_boxes(s, "x", rows, Int::Known(1), &[]) } else { None };
+        [left, panel_boxes(s, columns)]
+    }
 }
 
 pub fn conv2d(a: &Args) -> Result<Design, String> {
@@ -379,7 +465,9 @@ pub fn conv2d(a: &Args) -> Result<Design, String> {
     let w_batch = &(&n.ceil_div(&nr) * &k) * &nr;
     let single = k_h.is_one() && k_w.is_one();
     let c = Common::with_weights(a, &n)?;
-    let d = design(&format!("conv2d {single}"), c, Conv { single }, [groups, m, n, k]);
+    let (panel, panels) = (&k * &nr, n.ceil_div(&nr));
+    let d = design(&format!("conv2d {single}"), c, a.flavour, Conv { single }, [groups, m, n, k]);
+    let d = d.ints([("panel", panel), ("panels", panels)]);
     let d = ["in_h", "in_w", "out_h", "out_w", "k_w", "stride_h", "stride_w", "pad_top", "pad_left", "nr"]
         .into_iter()
         .fold(d, |d, name| d.int(name, a.dim(name)));
@@ -425,6 +513,27 @@ impl Product for Matmul {
     fn out<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>, row: V<'c>, column: V<'c>) -> [V<'c>; 3] {
         [element(b, s, 'c', z, row, column), column, element(b, s, 'r', z, row, column)]
     }
+
+    /// The second factor by its columns where these lie along the depth, else by its rows.
+    fn boxes(&self, s: &Spec, columns: i64) -> [Option<Boxes>; 2] {
+        let batch = |of: char| BATCHES.map(|n| (s.number(n), s.number(&format!("{of}_{n}"))));
+        let left = row_boxes(s, "a", (s.number("m"), s.number("a_row"), warpgroups::ROWS), s.number("a_col"), &batch('a'));
+        let right = row_boxes(s, "b", (s.number("n"), s.number("b_col"), columns), s.number("b_row"), &batch('b'));
+        let flat = || {
+            let mut axes = vec![
+                (s.number("n"), s.number("b_col"), Axis::Row(1), columns),
+                (s.number("k"), s.number("b_row"), Axis::Depth, warpgroups::DEPTH),
+            ];
+            axes.extend((0..).zip(batch('b')).map(|(k, (extent, stride))| (extent, stride, Axis::Batch(k), 1)));
+            boxes(s, "b", Lie::Panels(columns), &axes)
+        };
+        [left, right.or_else(flat)]
+    }
+
+    fn batch<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>) -> Vec<V<'c>> {
+        let extents = BATCHES.map(|n| s.int(b, n));
+        indices(b, z, &extents)
+    }
 }
 
 pub fn matmul(a: &Args) -> Result<Design, String> {
@@ -439,7 +548,7 @@ pub fn matmul(a: &Args) -> Result<Design, String> {
     let alpha = if a.real("alpha") == 0.0 { 1.0 } else { a.real("alpha") };
     let factors = if cell == Cell::F32 { a.factors } else { Factors::F32 };
     let c = Common { cell, factors, names: ["a", "b", "c"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha };
-    let d = design("matmul", c, Matmul, [batches.iter().product(), m, n, k]);
+    let d = design("matmul", c, a.flavour, Matmul, [batches.iter().product(), m, n, k]);
     let d = BATCHES.iter().zip(batches).fold(d, |d, (&name, size)| d.int(name, size));
     let d =
         "abcr".chars().flat_map(|of| BATCHES.map(|n| format!("{of}_{n}"))).fold(d, |d, name| d.int(name.clone(), stride(a, &name)));

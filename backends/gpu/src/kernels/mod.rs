@@ -11,25 +11,26 @@ mod reduce;
 mod rows;
 mod tape;
 mod tensor;
+mod warpgroups;
 mod wide;
 mod window;
 
 use crate::build::{Build, V};
 use crate::design::{Args, Design, Spec};
-use crate::target::Factors;
+use crate::target::{Factors, Flavour};
 use graphc_cpu::tape::code::Code;
 use graphc_ir::Dim;
 use graphc_passes::plan::{Plan, StepKind};
 
-/// The design of a launch, in which f32 products multiply `factors`; `None` for marks of control flow.
+/// The design of a launch for `flavour`, in which f32 products multiply `factors`; `None` for marks of control flow.
 ///
 /// # Errors
 /// What has no GPU kernel.
-pub fn design(plan: &Plan, step: &StepKind, factors: Factors) -> Result<Option<Design>, String> {
+pub fn design(plan: &Plan, step: &StepKind, flavour: Flavour, factors: Factors) -> Result<Option<Design>, String> {
     Ok(Some(match step {
         StepKind::Loop { id, inputs, outputs } => tape::design(&plan.loops[id.index()], inputs, outputs)?,
         StepKind::Kernel { symbol, args } => {
-            let a = Args::new(symbol, args, factors);
+            let a = Args::new(symbol, args, flavour, factors);
             match *symbol {
                 "gc_gemm_f32" => matrix::gemm(&a)?,
                 "gc_conv2d_f32" => matrix::conv2d(&a)?,

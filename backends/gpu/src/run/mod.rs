@@ -12,7 +12,7 @@ mod recorded;
 pub use executable::{Executable, Run};
 pub use profile::{Profile, bandwidth};
 
-use crate::code::Code;
+use crate::code::{Code, Int, TensorMap};
 use crate::error::GpuError;
 use crate::program::{Launch, Program};
 use hazards::Bytes;
@@ -81,6 +81,31 @@ pub enum Argument<'a, D: Driver> {
     Memory(Span<'a, D>),
     /// The parameters of the launch.
     Words(Vec<i32>),
+    /// A tensor that units of the device copy boxes of.
+    Tensor(Span<'a, D>, Tensor),
+}
+
+/// A tensor of f32 in a buffer as [`TensorMap`](crate::code::TensorMap) says, with its sizes.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Its first element.
+    pub first: u64,
+    pub extents: Vec<u64>,
+    /// In elements, of all axes but the first.
+    pub strides: Vec<u64>,
+    pub tile: Vec<u32>,
+    pub swizzled: bool,
+}
+
+impl Tensor {
+    /// # Errors
+    /// If a size is negative.
+    fn of(map: &TensorMap, params: &[i32]) -> Result<Tensor, GpuError> {
+        let size = |i: &Int| u64::try_from(i.value(params)).map_err(|_| GpuError::Lacks("tensors of negative sizes".into()));
+        let sizes = |list: &[Int]| list.iter().map(size).collect::<Result<Vec<_>, _>>();
+        let (first, extents, strides) = (size(&map.first)?, sizes(&map.extents)?, sizes(&map.strides)?);
+        Ok(Tensor { first, extents, strides, tile: map.tile.clone(), swizzled: map.swizzled })
+    }
 }
 
 pub enum What<'a, D: Driver> {

@@ -3,7 +3,7 @@
 use super::executable::Executable;
 use super::flow::{Piece, parts};
 use super::hazards::{Bytes, Hazards};
-use super::{Argument, Command, Driver, Memory, Purpose, Span, What};
+use super::{Argument, Command, Driver, Memory, Purpose, Span, Tensor, What};
 use crate::code::Binding;
 use crate::error::GpuError;
 use crate::program::Launch;
@@ -286,12 +286,16 @@ impl<D: Driver> Buffers<D> {
         if code.bindings.contains(&Binding::Status) {
             writes.push(status);
         }
-        let arguments = code.bindings.iter().map(|b| match b {
-            Binding::Buffer(k) => Argument::Memory(seen[*k as usize]),
-            Binding::Params => Argument::Words(words.clone()),
-            Binding::Status => Argument::Memory(status),
-        });
-        let what = What::Launch { kernel: &x.kernels[l.kernel], arguments: arguments.collect(), groups };
+        let argument = |b: &Binding| {
+            Ok(match b {
+                Binding::Buffer(k) => Argument::Memory(seen[*k as usize]),
+                Binding::Params => Argument::Words(words.clone()),
+                Binding::Status => Argument::Memory(status),
+                Binding::Map(m) => Argument::Tensor(seen[m.buffer as usize], Tensor::of(m, &words)?),
+            })
+        };
+        let arguments = code.bindings.iter().map(argument).collect::<Result<_, GpuError>>()?;
+        let what = What::Launch { kernel: &x.kernels[l.kernel], arguments, groups };
         order.push(what, step.loc.name(), &reads, &writes);
         Ok(())
     }

@@ -141,7 +141,7 @@ impl Params {
         });
         let words = arguments.filter_map(|a| match a {
             Argument::Words(w) => Some((4 * w.len()).next_multiple_of(alignment)),
-            Argument::Memory(_) => None,
+            Argument::Memory(_) | Argument::Tensor(..) => None,
         });
         let bytes: usize = words.sum();
         let buffer = if bytes > 0 { Some(Buffer::new(device, bytes as u64, Purpose::Host)?) } else { None };
@@ -199,6 +199,7 @@ impl Sequence {
         for a in arguments {
             infos.push([match a {
                 Argument::Words(words) => params.push(words)?,
+                Argument::Tensor(..) => return Err(GpuError::Lacks("units that copy boxes of tensors".into())),
                 Argument::Memory(s) => {
                     vk::DescriptorBufferInfo { buffer: s.buffer.buffer, offset: s.from, range: s.bytes.max(4).next_multiple_of(4) }
                 }

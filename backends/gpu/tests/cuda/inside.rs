@@ -148,6 +148,22 @@ fn wrong_kernels() -> String {
             "crowded",
             "mul.wide.u32 %rd2, %r1, 8;\nmov.b64 %rd3, words;\nadd.s64 %rd3, %rd3, %rd2;\nst.shared.b32 [%rd3], %r1;",
         ),
+        // A barrier of 65 threads, of which 64 are there.
+        kernel(
+            "waiting",
+            "setp.ne.b32 %p1, %r1, 0;\n@%p1 bra $L__2;\nmov.b32 %r3, 65;\nmbarrier.init.shared.b64 [words], %r3;\n$L__2:
+            bar.sync 0;\nmbarrier.arrive.shared.b64 %rd2, [words];\nmov.b32 %r4, 0;\n$L__3:
+            mbarrier.try_wait.parity.shared.b64 %p2, [words], %r4, 100;\n@!%p2 bra $L__3;",
+        ),
+        // What one thread writes before it arrives is there for those that wait alone.
+        kernel(
+            "early",
+            "setp.ne.b32 %p1, %r1, 0;\n@%p1 bra $L__4;\nmov.b32 %r3, 1;\nmbarrier.init.shared.b64 [words], %r3;\n$L__4:
+            bar.sync 0;\n@%p1 bra $L__5;\nst.shared.b32 [words+16], %r1;\nmbarrier.arrive.shared.b64 %rd2, [words];\n$L__5:
+            ld.shared.b32 %r5, [words+16];",
+        ),
+        // A copy of a piece is there when it is waited for.
+        kernel("hasty", "cp.async.ca.shared.global [words], [%rd1], 4, 4;\nld.shared.b32 %r2, [words];\ncp.async.commit_group;\ncp.async.wait_group 0;"),
         kernel("unknown", "vote.sync.all.pred %p1, %p1, -1;"),
     ]
     .concat()
@@ -196,7 +212,7 @@ fn mistakes() {
         let without = std::ffi::CString::new(all.split("\n.visible .entry unknown").next().unwrap()).unwrap();
         bad(load(&mut others, &std::ffi::CString::new(all).unwrap()));
         good(load(&mut others, &without));
-        for name in [c"outside", c"uneven", c"apart", c"racing", c"crowded"] {
+        for name in [c"outside", c"uneven", c"apart", c"racing", c"crowded", c"waiting", c"early", c"hasty"] {
             good(sys::cuModuleGetFunction(&mut f, others, name.as_ptr()));
             let (mut bytes, mark) = (8usize, std::ptr::without_provenance_mut::<c_void>);
             let mut extra = [mark(1), (&raw mut a).cast(), mark(2), (&raw mut bytes).cast(), null_mut()];

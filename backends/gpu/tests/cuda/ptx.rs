@@ -8,8 +8,12 @@ fn ptx(body: &str) -> String {
 }
 
 fn ptx_with(factors: Factors, body: &str) -> String {
+    ptx_for(Chip::COMMON, factors, body)
+}
+
+fn ptx_for(chip: Chip, factors: Factors, body: &str) -> String {
     let m = graphc_ir::text::parse(&format!("module @test {{ {body} }}")).unwrap_or_else(|e| panic!("{e}"));
-    let program = graphc_gpu::compile(graphc_gpu::plan(&m, "f").unwrap(), Flavour::Ptx(Chip::COMMON), factors, 1, None).unwrap();
+    let program = graphc_gpu::compile(graphc_gpu::plan(&m, "f").unwrap(), Flavour::Ptx(chip), factors, 1, None).unwrap();
     let [kernel] = &program.kernels[..] else { panic!("{} kernels", program.kernels.len()) };
     String::from_utf8(kernel.bytes.clone()).unwrap()
 }
@@ -68,6 +72,18 @@ fn products_of_few_bits_are_on_tensor_cores() {
         assert_eq!(count(&text, instruction), 16, "{text}");
         // Eight words of the left tile, and four of the right one.
         assert_eq!(count(&text, rounding), 12, "{text}");
+    }
+    // Of the same width on sm_90a: a step of 128 columns is four or two products of a warpgroup, and both factors are brought as boxes.
+    for (factors, instruction, steps) in [
+        (Factors::Tf32, "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32", 4),
+        (Factors::Bf16, "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16", 2),
+    ] {
+        let text = ptx_for(Chip::HOPPER, factors, body);
+        let (boxes, products) =
+            (count(&text, "cp.async.bulk.tensor.2d") + count(&text, "cp.async.bulk.tensor.3d"), count(&text, instruction));
+        // LLVM writes the loop over steps out more than once.
+        assert!(products > 0 && products % steps == 0 && boxes > 0 && boxes % 2 == 0, "{products} products, {boxes} boxes: {text}");
+        assert!(text.contains(".target sm_90a") && count(&text, "mma.sync") == 0, "{text}");
     }
     assert_eq!(count(&ptx(body), "mma.sync"), 0);
     let old = Flavour::Ptx(Chip::of(75).unwrap());

@@ -25,7 +25,7 @@ fn check_exactly(m: &Module, cases: &[Vec<Tensor>], what: &str) {
 /// A product with constant weights, a bias and an activation: tall and low tiles, wide and narrow ones, ends in every direction.
 #[test]
 fn products_with_weights() {
-    for (k, n) in [(16, 64), (40, 24), (33, 9), (7, 130)] {
+    for (k, n) in [(16, 64), (40, 24), (33, 9), (7, 130), (300, 200)] {
         let (w, bias) = (exact(&[k, n], 3), exact(&[n], 5));
         let m = module(&[f32s(vec![sym("m"), (k as i64).into()])], |b, p| {
             let (w, bias) = (b.constant(w), b.constant(bias));
@@ -50,22 +50,29 @@ fn products_of_two_tensors() {
             let (x, y) = ([3, 20, n], [3, n, 20]);
             vec![exact(if lhs == 2 { &x } else { &y }, n), exact(if rhs == 1 { &y } else { &x }, n + 1)]
         };
-        let cases: Vec<_> = [1, 19, 70].iter().map(|&n| shapes(n)).collect();
+        let cases: Vec<_> = [1, 19, 72, 150].iter().map(|&n| shapes(n)).collect();
         check_exactly(&m, &cases, &format!("axes {lhs} and {rhs}"));
     }
 }
 
 #[test]
 fn convolutions() {
-    for (filter, stride, pad, groups) in [([3, 3, 6, 20], 1i64, 1i64, 1i64), ([1, 1, 6, 8], 1, 0, 1), ([3, 2, 3, 10], 2, 2, 2)] {
+    let cases = [
+        (6, [3, 3, 6, 20], 1i64, 1i64, 1i64),
+        (6, [1, 1, 6, 8], 1, 0, 1),
+        (8, [1, 1, 8, 70], 1, 0, 1),
+        (6, [3, 2, 3, 10], 2, 2, 2),
+        (20, [3, 3, 20, 70], 1, 1, 1),
+    ];
+    for (channels, filter, stride, pad, groups) in cases {
         let w = exact(&filter, 2);
-        let m = module(&[f32s(vec![sym("n"), 9i64.into(), 11i64.into(), 6i64.into()])], |b, p| {
+        let m = module(&[f32s(vec![sym("n"), 9i64.into(), 11i64.into(), (channels as i64).into()])], |b, p| {
             let w = b.constant(w);
             let attrs = Attrs::new().with("strides", vec![stride; 2]).with("groups", groups);
             let attrs = attrs.with("low", vec![Dim::from(pad); 2]).with("high", vec![Dim::from(pad); 2]);
             Ok(vec![b.op(Op::Conv2d, &[p[0], w], attrs)?])
         });
-        let cases: Vec<_> = [1, 2, 0].iter().map(|&n| vec![exact(&[n, 9, 11, 6], n)]).collect();
+        let cases: Vec<_> = [1, 2, 0].iter().map(|&n| vec![exact(&[n, 9, 11, channels], n)]).collect();
         check_exactly(&m, &cases, &format!("filter {filter:?}"));
     }
 }

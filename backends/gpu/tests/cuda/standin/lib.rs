@@ -9,11 +9,15 @@
 //! with the number of the call that shall fail. It is compiled by itself, as a library named as the driver's.
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
+mod graphs;
 mod machine;
 mod numbers;
+mod program;
+mod races;
 mod state;
+mod units;
 
-use state::{CURRENT, Kernel, Kind, MOST, Node, State, Work, setting, state};
+use state::{CURRENT, Kernel, Kind, MOST, State, Work, setting, state};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
 use std::time::Instant;
@@ -300,12 +304,13 @@ pub extern "C" fn cuMemFreeHost(at: u64) -> u32 {
 fn read_ptx(text: &str, module: usize) -> Result<Vec<Kernel>, String> {
     let after = |mark: &str| text.split_once(mark).and_then(|(_, rest)| rest.split_whitespace().next());
     after(".version").ok_or("no .version")?;
-    let chip: u32 = after(".target sm_").and_then(|t| t.trim_end_matches([',', 'a']).parse().ok()).ok_or("no .target")?;
+    let target = after(".target sm_").ok_or("no .target")?.trim_end_matches(',');
+    let chip: u32 = target.trim_end_matches('a').parse().map_err(|_| "no .target")?;
     let capability = setting("capability").unwrap_or(90);
-    if chip > capability {
-        return Err(format!("made for sm_{chip}, and this is sm_{capability}"));
+    if chip > capability || target.ends_with('a') && chip != capability {
+        return Err(format!("made for sm_{target}, and this is sm_{capability}"));
     }
-    let mut codes = machine::parse(text)?;
+    let mut codes = program::parse(text)?;
     let mut kernels = Vec::new();
     for part in text.split(".entry ").skip(1) {
         let (head, _) = part.split_once('{').ok_or("an entry without a body")?;
@@ -313,16 +318,13 @@ fn read_ptx(text: &str, module: usize) -> Result<Vec<Kernel>, String> {
         let (params, directives) = params.split_once(')').ok_or("parameters without an end")?;
         let mut list = Vec::new();
         for p in params.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let words: Vec<&str> = p.split_whitespace().collect();
-            let (Some(&".param"), Some(&ty)) = (words.first(), words.get(1)) else { return Err(format!("a parameter {p:?}")) };
-            let bits: usize = ty.trim_start_matches(['.', 'b', 'u', 's', 'f']).parse().map_err(|_| format!("a parameter {p:?}"))?;
-            list.push((bits / 8, words.contains(&".ptr")));
+            list.push(program::Param::of(p)?);
         }
         let word = |mark: &str| directives.split_once(mark).and_then(|(_, t)| t.split([',', '\n']).next()?.trim().parse().ok());
         let threads = word(".reqntid").or_else(|| word(".maxntid"));
         let name = name.trim().to_owned();
         let code = Arc::new(codes.remove(&name).ok_or("an entry that was not read")?);
-        kernels.push(Kernel { module, name, params: list, threads, code });
+        kernels.push(Kernel { module, name, params: list, threads, most_shared: USUAL_SHARED, code });
     }
     Ok(kernels)
 }
@@ -391,6 +393,72 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, module: usize
     })
 }
 
+/// Bytes of memory that a launch gives to a block without being allowed more, and the most that it can be allowed.
+const USUAL_SHARED: u32 = 48 << 10;
+const MOST_SHARED: u32 = 227 << 10;
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuFuncSetAttribute(function: usize, which: c_uint, value: c_int) -> u32 {
+    call("cuFuncSetAttribute", true, |s| match s.kernels.get_mut(&function) {
+        // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        Some(k) if which == 8 && (0..=MOST_SHARED as c_int).contains(&value) => {
+            k.most_shared = value as u32;
+            OK
+        }
+        _ => s.fault("cuFuncSetAttribute", format!("attribute {which} as {value}")),
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuTensorMapEncodeTiled(
+    map: *mut [u8; 128],
+    ty: c_uint,
+    rank: c_uint,
+    at: u64,
+    extents: *const u64,
+    strides: *const u64,
+    tile: *const u32,
+    each: *const u32,
+    interleave: c_uint,
+    swizzle: c_uint,
+    _promotion: c_uint,
+    fill: c_uint,
+) -> u32 {
+    call("cuTensorMapEncodeTiled", true, |s| {
+        let n = rank as usize;
+        if !(1..=5).contains(&n) {
+            return s.fault("cuTensorMapEncodeTiled", format!("{n} axes"));
+        }
+        // SAFETY: the caller gives lists of these lengths.
+        let (extents, strides, tile, each) = unsafe {
+            let list = std::slice::from_raw_parts(extents, n).to_vec();
+            let strides = if n > 1 { std::slice::from_raw_parts(strides, n - 1).to_vec() } else { Vec::new() };
+            (list, strides, std::slice::from_raw_parts(tile, n).to_vec(), std::slice::from_raw_parts(each, n).to_vec())
+        };
+        let row = 4 * u64::from(tile[0]);
+        // 7: f32; 0 and 3: no pattern, and that of 128 bytes.
+        let right = ty == 7
+            && interleave == 0
+            && fill == 0
+            && [0, 3].contains(&swizzle)
+            && at % 16 == 0
+            && row % 16 == 0
+            && (swizzle == 0 || row <= 128)
+            && extents.iter().all(|e| (1..=1 << 32).contains(e))
+            && strides.iter().all(|s| s % 16 == 0 && *s > 0 && *s < 1 << 40)
+            && tile.iter().all(|t| (1..=256).contains(t))
+            && each.iter().all(|e| *e == 1);
+        if !right {
+            let what = format!("{ty} at {at:#x}: {extents:?} by {strides:?} in boxes of {tile:?}, pattern {swizzle}");
+            return s.fault("cuTensorMapEncodeTiled", what);
+        }
+        let described = units::Map { at, extents, strides, tile, swizzled: swizzle == 3 };
+        // SAFETY: a description has 128 bytes.
+        unsafe { *map = described.encoded() };
+        OK
+    })
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: usize) -> u32 {
     start("cuMemcpyAsync", stream, Work::Copy { to, from, bytes })
@@ -440,7 +508,7 @@ pub unsafe extern "C" fn cuLaunchKernel(
     block: c_uint,
     block_y: c_uint,
     block_z: c_uint,
-    _shared: c_uint,
+    shared: c_uint,
     stream: usize,
     _params: *mut *mut c_void,
     extra: *const *const c_void,
@@ -449,175 +517,5 @@ pub unsafe extern "C" fn cuLaunchKernel(
         return call("cuLaunchKernel", true, |s| s.fault("cuLaunchKernel", "more than one dimension"));
     }
     let arguments = unsafe { arguments(extra) }.unwrap_or_default();
-    start("cuLaunchKernel", stream, Work::Launch { kernel: function, grid, block, arguments })
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuGraphCreate(graph: *mut usize, _flags: c_uint) -> u32 {
-    call("cuGraphCreate", true, |s| {
-        let h = s.handle();
-        s.graphs.insert(h, Vec::new());
-        unsafe { *graph = h };
-        OK
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuGraphDestroy(graph: usize) -> u32 {
-    call("cuGraphDestroy", true, |s| match s.graphs.remove(&graph) {
-        Some(_) => OK,
-        None => s.fault("cuGraphDestroy", "no such graph"),
-    })
-}
-
-/// Adds a node; nodes are handed out as their numbers, from 1 on.
-unsafe fn add(name: &'static str, node: *mut usize, graph: usize, after: *const usize, count: usize, work: Work) -> u32 {
-    call(name, true, |s| {
-        // SAFETY: the caller gives so many nodes.
-        let after: Vec<usize> = (0..count).map(|k| unsafe { *after.add(k) }.wrapping_sub(1)).collect();
-        if let Some(why) = s.wrong(&work) {
-            return s.fault(name, why);
-        }
-        let n = s.graphs.get(&graph).map_or(0, Vec::len);
-        if after.iter().any(|&k| k >= n) {
-            return s.fault(name, "a node that is not there");
-        }
-        match s.graphs.get_mut(&graph) {
-            Some(nodes) => nodes.push(Node { work, after }),
-            None => return s.fault(name, "no such graph"),
-        }
-        unsafe { *node = n + 1 };
-        OK
-    })
-}
-
-#[repr(C)]
-pub struct KernelNode {
-    function: usize,
-    grid: [c_uint; 3],
-    block: [c_uint; 3],
-    shared: c_uint,
-    params: *mut *mut c_void,
-    extra: *const *const c_void,
-    kernel: usize,
-    context: usize,
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuGraphAddKernelNode_v2(
-    node: *mut usize,
-    graph: usize,
-    after: *const usize,
-    count: usize,
-    launch: *const KernelNode,
-) -> u32 {
-    // SAFETY: the structure is as the driver's.
-    unsafe {
-        let l = &*launch;
-        let work = Work::Launch {
-            kernel: l.function,
-            grid: l.grid[0],
-            block: l.block[0],
-            arguments: arguments(l.extra).unwrap_or_default(),
-        };
-        add("cuGraphAddKernelNode", node, graph, after, count, work)
-    }
-}
-
-#[repr(C)]
-pub struct End {
-    x: usize,
-    y: usize,
-    z: usize,
-    lod: usize,
-    kind: c_uint,
-    host: u64,
-    device: u64,
-    array: usize,
-    reserved: usize,
-    pitch: usize,
-    height: usize,
-}
-
-#[repr(C)]
-pub struct Copy3d {
-    from: End,
-    to: End,
-    width: usize,
-    height: usize,
-    depth: usize,
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuGraphAddMemcpyNode(
-    node: *mut usize,
-    graph: usize,
-    after: *const usize,
-    count: usize,
-    copy: *const Copy3d,
-    context: usize,
-) -> u32 {
-    // SAFETY: the structure is as the driver's.
-    let c = unsafe { &*copy };
-    let place = |e: &End| match e.kind {
-        1 => Some((e.host, Kind::Pinned)),
-        2 => Some((e.device, Kind::Device)),
-        _ => None,
-    };
-    let right = |e: &End| {
-        let s = state();
-        place(e).is_some_and(|(at, kind)| {
-            let found = s.memory.range(..=at).next_back().map(|(_, (_, k))| *k == Kind::Pinned);
-            found == Some(kind == Kind::Pinned) && e.pitch >= c.width && e.height >= 1
-        })
-    };
-    if !right(&c.from) || !right(&c.to) || (c.height, c.depth, context) != (1, 1, 0xc0) {
-        return call("cuGraphAddMemcpyNode", true, |s| s.fault("cuGraphAddMemcpyNode", "a copy of other memory than is said"));
-    }
-    let at = |e: &End| place(e).map_or(0, |(at, _)| at);
-    let work = Work::Copy { to: at(&c.to), from: at(&c.from), bytes: c.width };
-    unsafe { add("cuGraphAddMemcpyNode", node, graph, after, count, work) }
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuGraphInstantiateWithFlags(exec: *mut usize, graph: usize, _flags: u64) -> u32 {
-    call("cuGraphInstantiateWithFlags", true, |s| {
-        let Some(nodes) = s.graphs.get(&graph).cloned() else {
-            return s.fault("cuGraphInstantiateWithFlags", "no such graph");
-        };
-        if let Some(why) = s.unordered(&nodes) {
-            return s.fault("cuGraphInstantiateWithFlags", why);
-        }
-        let h = s.handle();
-        s.execs.insert(h, nodes);
-        unsafe { *exec = h };
-        OK
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuGraphExecDestroy(exec: usize) -> u32 {
-    call("cuGraphExecDestroy", true, |s| match s.execs.remove(&exec) {
-        Some(_) => OK,
-        None => s.fault("cuGraphExecDestroy", "no such graph"),
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuGraphLaunch(exec: usize, stream: usize) -> u32 {
-    call("cuGraphLaunch", true, |s| {
-        let Some(nodes) = s.execs.get(&exec).cloned() else { return s.fault("cuGraphLaunch", "no such graph") };
-        if !s.streams.contains(&stream) {
-            return s.fault("cuGraphLaunch", "no such stream");
-        }
-        for n in &nodes {
-            if let Some(why) = s.wrong(&n.work) {
-                return s.fault("cuGraphLaunch", why);
-            }
-            if let Err(why) = s.perform(&n.work) {
-                return s.fault("cuGraphLaunch", why);
-            }
-        }
-        OK
-    })
+    start("cuLaunchKernel", stream, Work::Launch { kernel: function, grid, block, shared, arguments })
 }

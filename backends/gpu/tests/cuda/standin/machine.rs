@@ -1,49 +1,14 @@
 //! Runs PTX, as much of it as graphc's kernels have: slowly, thread by thread, and with an eye on what a GPU would punish.
 //!
-//! A block's threads go in turns, each up to the next barrier or instruction of a warp. Memory outside of what is allocated, addresses that are not a multiple
-//! of an access's size, barriers and warps that not all threads reach, shared memory that two
-//! threads touch without a barrier between, one of them writing, and unknown instructions are faults.
+//! A block's threads go in turns, each up to the next barrier or instruction of a warp, or until it asks in vain for a phase to end. Memory outside of what is
+//! allocated, addresses that are not a multiple of an access's size, barriers and warps that not all threads reach, shared memory that two threads, or
+//! a thread and a unit, touch in no order, one of them writing ([`super::races`]), waiting for what does not come, and unknown instructions are
+//! faults. What units do is in [`super::units`].
 
-use super::numbers::{Kind, Ty, compared, converted, f32_of, floating, integer, mask, permuted, signed, ty};
-use std::collections::HashMap;
-
-/// Kernels by name.
-pub type Kernels = HashMap<String, Kernel>;
-
-#[derive(Clone, Debug)]
-enum Operand {
-    Register(usize),
-    Constant(u64),
-    Thread,
-    Block,
-    Blocks,
-    /// Bytes into the memory of the workgroup.
-    Shared(u64),
-    Address(Box<Operand>, i64),
-    Param(usize),
-    List(Vec<Operand>),
-    Target(usize),
-    /// Of a list, what is not wanted.
-    Nowhere,
-}
-
-#[derive(Debug)]
-struct Instruction {
-    /// A register, and what it must hold.
-    guard: Option<(usize, bool)>,
-    /// The words of the name, as `ld`, `global`, `v4`, `b32`.
-    name: Vec<String>,
-    ty: Ty,
-    operands: Vec<Operand>,
-}
-
-pub struct Kernel {
-    code: Vec<Instruction>,
-    registers: usize,
-    shared: usize,
-    /// Where each parameter begins among the arguments.
-    params: Vec<usize>,
-}
+use super::numbers::{Kind, compared, converted, f32_of, floating, integer, mask, permuted, signed};
+use super::program::{Instruction, Kernel, Operand};
+use super::races::Races;
+use super::units::Units;
 
 /// Memory that kernels reach by address.
 pub trait Memory {
@@ -51,194 +16,52 @@ pub trait Memory {
     fn holds(&self, at: u64, bytes: usize) -> bool;
 }
 
-/// Words of names besides the first and types.
-const MODIFIERS: &[&str] = &[
-    "global", "shared", "param", "v2", "v4", "lo", "hi", "wide", "uni", "sync", "aligned", "row", "col", "m16n8k8", "m16n8k16",
-    "rn", "rni", "rzi", "rmi", "rpi", "rna", "tf32", "bf16", "bf16x2", "s16x2", "u16x2", "eq", "ne", "lt", "le", "gt", "ge", "equ",
-    "neu", "ltu", "leu", "gtu", "geu", "num", "nan",
-];
-
-/// The kernels of a module.
-pub fn parse(text: &str) -> Result<Kernels, String> {
-    let text: String = text.lines().map(|l| l.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
-    let mut kernels = HashMap::new();
-    for part in text.split(".entry ").skip(1) {
-        let (head, body) = part.split_once('{').ok_or("an entry without a body")?;
-        let (name, params) = head.split_once('(').ok_or("an entry without parameters")?;
-        let name = name.trim().to_owned();
-        let body = body.rsplit_once('}').ok_or("a body without an end")?.0;
-        let kernel = Parser::default().kernel(params.split(')').next().unwrap_or(""), body).map_err(|e| format!("{name}: {e}"))?;
-        kernels.insert(name, kernel);
-    }
-    Ok(kernels)
-}
-
-#[derive(Default)]
-struct Parser {
-    registers: HashMap<String, usize>,
-    shared: HashMap<String, u64>,
-    shared_bytes: u64,
-    params: HashMap<String, usize>,
-    labels: HashMap<String, usize>,
-}
-
-impl Parser {
-    fn kernel(mut self, params: &str, body: &str) -> Result<Kernel, String> {
-        let mut places = Vec::new();
-        let mut at = 0usize;
-        for p in params.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let words: Vec<&str> = p.split_whitespace().collect();
-            let size =
-                words.get(1).and_then(|t| ty(t.trim_start_matches('.'))).ok_or(format!("parameter {p:?}"))?.bits as usize / 8;
-            at = at.next_multiple_of(size);
-            self.params.insert(words.last().ok_or("a parameter without a name")?.to_string(), places.len());
-            places.push(at);
-            at += size;
-        }
-        // Labels first: statements refer to later ones.
-        let mut statements = Vec::new();
-        for s in body.split(';') {
-            let mut s = s.trim();
-            while let Some((label, rest)) = s.split_once(':').filter(|(l, _)| l.trim().starts_with('$')) {
-                self.labels.insert(label.trim().to_owned(), statements.len());
-                s = rest.trim();
-            }
-            if let Some(rest) = s.strip_prefix(".shared") {
-                // .align 4 .b8 NAME[BYTES]
-                let words: Vec<&str> = rest.split_whitespace().collect();
-                let (name, bytes) = words.last().and_then(|w| w.split_once('[')).ok_or(format!("{s:?}"))?;
-                let bytes: u64 = bytes.trim_end_matches(']').parse().map_err(|_| format!("{s:?}"))?;
-                self.shared_bytes = self.shared_bytes.next_multiple_of(16);
-                self.shared.insert(name.to_owned(), self.shared_bytes);
-                self.shared_bytes += bytes;
-            } else if !s.is_empty() && !s.starts_with('.') {
-                statements.push(s.to_owned());
-            }
-        }
-        let code = statements.iter().map(|s| self.instruction(s).map_err(|e| format!("{s:?}: {e}"))).collect::<Result<_, _>>()?;
-        Ok(Kernel { code, registers: self.registers.len(), shared: self.shared_bytes as usize, params: places })
-    }
-
-    fn register(&mut self, name: &str) -> usize {
-        let next = self.registers.len();
-        *self.registers.entry(name.to_owned()).or_insert(next)
-    }
-
-    fn instruction(&mut self, text: &str) -> Result<Instruction, String> {
-        let (guard, text) = match text.strip_prefix('@') {
-            Some(rest) => {
-                let (p, rest) = rest.split_once(char::is_whitespace).ok_or("a guard alone")?;
-                let (holds, p) = p.strip_prefix('!').map_or((true, p), |p| (false, p));
-                (Some((self.register(p), holds)), rest.trim())
-            }
-            None => (None, text),
-        };
-        let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        let name: Vec<String> = name.split('.').map(str::to_owned).collect();
-        if let Some(w) = name.iter().skip(1).find(|w| ty(w).is_none() && !MODIFIERS.contains(&w.as_str())) {
-            return Err(format!("{w} is not known"));
-        }
-        let pair = name.iter().find_map(|w| w.strip_suffix("x2").and_then(ty));
-        let found = pair.or_else(|| name.iter().rev().find_map(|w| ty(w)));
-        let ty = found.unwrap_or(Ty { kind: Kind::Bits, bits: 32 });
-        let (mut operands, mut depth, mut from) = (Vec::new(), 0, 0);
-        let ends = rest.char_indices().chain([(rest.len(), ',')]);
-        for (i, c) in ends {
-            match c {
-                '{' | '[' => depth += 1,
-                '}' | ']' => depth -= 1,
-                ',' if depth == 0 => {
-                    if !rest[from..i].trim().is_empty() {
-                        operands.push(self.operand(rest[from..i].trim())?);
-                    }
-                    from = i + 1;
-                }
-                _ => {}
-            }
-        }
-        Ok(Instruction { guard, name, ty, operands })
-    }
-
-    fn operand(&mut self, text: &str) -> Result<Operand, String> {
-        if let Some(inner) = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
-            return Ok(Operand::List(inner.split(',').map(|t| self.operand(t.trim())).collect::<Result<_, _>>()?));
-        }
-        if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
-            let (base, offset) = inner.split_once('+').unwrap_or((inner, "0"));
-            let offset = offset.parse().map_err(|_| format!("offset {offset:?}"))?;
-            return Ok(match self.params.get(base) {
-                Some(&k) => Operand::Param(k),
-                None => Operand::Address(Box::new(self.operand(base)?), offset),
-            });
-        }
-        let bits = |text: &str, radix| u64::from_str_radix(text, radix).map_err(|_| format!("constant {text:?}"));
-        Ok(match text {
-            "%tid.x" => Operand::Thread,
-            "%ctaid.x" => Operand::Block,
-            "%nctaid.x" => Operand::Blocks,
-            "_" => Operand::Nowhere,
-            t if t.starts_with('%') => Operand::Register(self.register(t)),
-            t if t.starts_with('$') => Operand::Target(*self.labels.get(t).ok_or("a label that is not there")?),
-            t if t.starts_with("0f") || t.starts_with("0d") => Operand::Constant(bits(&t[2..], 16)?),
-            t if t.starts_with("0x") => Operand::Constant(bits(t[2..].trim_end_matches('U'), 16)?),
-            t => match self.shared.get(t) {
-                Some(&at) => Operand::Shared(at),
-                None => Operand::Constant(
-                    t.parse::<i64>().map(|v| v as u64).or_else(|_| t.parse::<u64>()).map_err(|_| format!("operand {t:?}"))?,
-                ),
-            },
-        })
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+pub enum State {
     Ready,
     /// At the barrier or the instruction of a warp that is its next.
     Waits,
     Done,
 }
 
-struct Thread {
+pub struct Thread {
     registers: Vec<u64>,
     next: usize,
     state: State,
-    number: u64,
+    pub number: u64,
 }
 
-/// Threads by their numbers and one more; 0 for none, and for several readers [`SEVERAL`].
-#[derive(Clone, Copy, Default)]
-struct Touch {
-    wrote: u32,
-    read: u32,
-}
+/// Addresses of parameters are behind this one.
+pub const PARAMS: u64 = 1 << 60;
 
-const SEVERAL: u32 = u32::MAX;
-
-struct Machine<'a> {
+pub struct Machine<'a> {
     kernel: &'a Kernel,
-    arguments: &'a [u8],
-    memory: &'a dyn Memory,
-    shared: Vec<u8>,
-    /// Who wrote and who read each byte of it since the last barrier.
-    touched: Vec<Touch>,
+    pub arguments: &'a [u8],
+    pub memory: &'a dyn Memory,
+    pub shared: Vec<u8>,
+    pub races: Races,
+    pub units: Units,
     block: u64,
     blocks: u64,
+    /// Counts what lets others go on.
+    pub progress: u64,
 }
 
-/// Runs a kernel over a grid.
-pub fn run(kernel: &Kernel, arguments: &[u8], grid: u32, block: u32, memory: &dyn Memory) -> Result<(), String> {
+/// Runs a kernel over a grid, with `given` bytes of memory for each block beside what the kernel declares.
+pub fn run(kernel: &Kernel, arguments: &[u8], [grid, block, given]: [u32; 3], memory: &dyn Memory) -> Result<(), String> {
     for b in 0..grid {
         // Words that are read before they are written are no numbers.
-        let shared = vec![0xff; kernel.shared];
+        let shared = vec![0xff; kernel.shared + given as usize];
         let mut m = Machine {
             kernel,
             arguments,
             memory,
+            races: Races::new(block as usize, shared.len()),
+            units: Units::new(block as usize),
             shared,
-            touched: vec![Touch::default(); kernel.shared],
             block: u64::from(b),
             blocks: u64::from(grid),
+            progress: 0,
         };
         let thread = |number| Thread { registers: vec![0; kernel.registers], next: 0, state: State::Ready, number };
         let mut threads: Vec<Thread> = (0..u64::from(block)).map(thread).collect();
@@ -249,6 +72,7 @@ pub fn run(kernel: &Kernel, arguments: &[u8], grid: u32, block: u32, memory: &dy
 
 impl Machine<'_> {
     fn block(&mut self, threads: &mut [Thread]) -> Result<(), String> {
+        let mut before = None;
         loop {
             for t in threads.iter_mut().filter(|t| t.state == State::Ready) {
                 self.advance(t).map_err(|e| {
@@ -260,15 +84,26 @@ impl Machine<'_> {
                 return Ok(());
             }
             let mut went = false;
-            for warp in threads.chunks_mut(32) {
-                let next = warp[0].next;
-                if warp.iter().all(|t| t.state == State::Waits && t.next == next) && self.kernel.code[next].name[0] == "mma" {
-                    self.mma(warp, next)?;
-                    warp.iter_mut().for_each(|t| (t.next, t.state) = (next + 1, State::Ready));
+            for (size, names) in [(32, &["mma", "ldmatrix"][..]), (128, &["wgmma"])] {
+                for group in threads.chunks_mut(size) {
+                    let next = group[0].next;
+                    let together = group.iter().all(|t| t.state == State::Waits && t.next == next);
+                    let Some(i) = self.kernel.code.get(next).filter(|i| together && names.contains(&i.name[0].as_str())) else { continue };
+                    match i.name[0].as_str() {
+                        "mma" => self.mma(group, next)?,
+                        "ldmatrix" => self.load_matrix(group, i)?,
+                        _ => self.multiply(group, i)?,
+                    }
+                    group.iter_mut().for_each(|t| (t.next, t.state) = (next + 1, State::Ready));
                     went = true;
                 }
             }
-            if went {
+            // Those that asked in vain ask again when something has happened.
+            if went || threads.iter().any(|t| t.state == State::Ready) {
+                if !went && before == Some(self.progress) {
+                    return Err("threads that wait for what does not come".into());
+                }
+                before = Some(self.progress);
                 continue;
             }
             let at_barrier = |t: &Thread| t.state == State::Waits && self.kernel.code[t.next].name[0] == "bar";
@@ -276,30 +111,9 @@ impl Machine<'_> {
                 return Err("a barrier or an instruction of a warp that not all threads reach".into());
             }
             threads.iter_mut().for_each(|t| (t.next, t.state) = (t.next + 1, State::Ready));
-            self.touched.fill(Touch::default());
+            self.races.barrier();
+            self.progress += 1;
         }
-    }
-
-    /// Whether thread `t` may touch bytes that others have touched since the last barrier.
-    fn touch(&mut self, t: u64, at: usize, bytes: usize, writes: bool) -> Result<(), String> {
-        let own = t as u32 + 1;
-        for touch in &mut self.touched[at..at + bytes] {
-            let other = |who: u32| who != 0 && who != own;
-            if other(touch.wrote) || writes && other(touch.read) {
-                let what = if writes { "writes" } else { "reads" };
-                return Err(format!(
-                    "{what} byte {at} of shared memory, which thread {} touched without a barrier",
-                    touch.wrote.max(touch.read) - 1
-                ));
-            }
-            match (writes, touch.read) {
-                (true, _) => touch.wrote = own,
-                (false, 0) => touch.read = own,
-                (false, r) if r != own => touch.read = SEVERAL,
-                (false, _) => {}
-            }
-        }
-        Ok(())
     }
 
     /// Up to where it waits or ends.
@@ -316,9 +130,21 @@ impl Machine<'_> {
             match i.name[0].as_str() {
                 "ret" => {
                     t.state = State::Done;
+                    self.progress += 1;
                     return Ok(());
                 }
-                "bar" | "mma" => {
+                "mbarrier" if i.name[1] == "try_wait" => {
+                    let ended = self.try_wait(t, i)?;
+                    t.next += 1;
+                    if !ended {
+                        return Ok(());
+                    }
+                }
+                "wgmma" if i.name[1] == "mma_async" => {
+                    t.state = State::Waits;
+                    return Ok(());
+                }
+                "bar" | "mma" | "ldmatrix" => {
                     t.state = State::Waits;
                     return Ok(());
                 }
@@ -334,7 +160,7 @@ impl Machine<'_> {
         }
     }
 
-    fn value(&self, t: &Thread, o: &Operand) -> Result<u64, String> {
+    pub fn value(&self, t: &Thread, o: &Operand) -> Result<u64, String> {
         Ok(match o {
             Operand::Register(r) => t.registers[*r],
             Operand::Constant(v) | Operand::Shared(v) => *v,
@@ -350,11 +176,12 @@ impl Machine<'_> {
                 bytes[..n].copy_from_slice(&rest[..n]);
                 u64::from_le_bytes(bytes)
             }
-            Operand::List(_) | Operand::Target(_) | Operand::Nowhere => return Err(format!("no value: {o:?}")),
+            Operand::ParamAddress(k) => PARAMS + *self.kernel.params.get(*k).ok_or("a parameter that is not there")? as u64,
+            Operand::List(_) | Operand::Box(..) | Operand::Target(_) | Operand::Nowhere => return Err(format!("no value: {o:?}")),
         })
     }
 
-    fn put(t: &mut Thread, o: &Operand, v: u64) -> Result<(), String> {
+    pub fn put(t: &mut Thread, o: &Operand, v: u64) -> Result<(), String> {
         match o {
             Operand::Register(r) => t.registers[*r] = v,
             Operand::Nowhere => {}
@@ -374,6 +201,7 @@ impl Machine<'_> {
                 return Self::put(t, &ops[0], v);
             }
             "ld" | "st" => return self.access(t, i),
+            "mbarrier" | "fence" | "elect" | "cp" | "wgmma" => return self.of_units(t, i),
             "mov" => match ops {
                 [Operand::List(parts), from] => {
                     let (v, bits) = (self.value(t, from)?, ty.bits / parts.len() as u32);
@@ -401,6 +229,8 @@ impl Machine<'_> {
         let [a, b, c, _] = v;
         let r = match i.name[0].as_str() {
             "mov" => a & mask(ty.bits),
+            // Addresses are the same in all spaces.
+            "cvta" => a,
             "setp" => u64::from(compared(&i.name[1], ty, a, b)?),
             "selp" => {
                 if c & 1 == 1 {
@@ -439,7 +269,7 @@ impl Machine<'_> {
             return Err(format!("{whole} bytes at {at:#x} are not there, shared: {shared}"));
         }
         if shared {
-            self.touch(t.number, at as usize, whole, i.name[0] == "st")?;
+            self.races.touch(t.number as usize, at as usize, whole, i.name[0] == "st")?;
         }
         for (k, p) in parts.iter().enumerate() {
             let at = at as usize + k * size;

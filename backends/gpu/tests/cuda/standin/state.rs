@@ -1,5 +1,6 @@
 //! What the stand-in keeps, and how it judges work.
 
+use super::program::{self, Param};
 use super::{INVALID, machine};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -20,17 +21,18 @@ pub enum Kind {
 pub struct Kernel {
     pub module: usize,
     pub name: String,
-    /// Size of each parameter, and whether it is an address.
-    pub params: Vec<(usize, bool)>,
+    pub params: Vec<Param>,
     /// Threads that the kernel wants in a block.
     pub threads: Option<u32>,
-    pub code: Arc<machine::Kernel>,
+    /// Bytes that a launch may give to a block.
+    pub most_shared: u32,
+    pub code: Arc<program::Kernel>,
 }
 
 #[derive(Clone)]
 pub enum Work {
     Copy { to: u64, from: u64, bytes: usize },
-    Launch { kernel: usize, grid: u32, block: u32, arguments: Vec<u8> },
+    Launch { kernel: usize, grid: u32, block: u32, shared: u32, arguments: Vec<u8> },
 }
 
 #[derive(Clone)]
@@ -97,7 +99,7 @@ impl State {
                 };
                 end("at the source", *from).or_else(|| end("at the destination", *to))
             }
-            Work::Launch { kernel, grid, block, arguments } => {
+            Work::Launch { kernel, grid, block, shared, arguments } => {
                 let Some(k) = self.kernels.get(kernel) else { return Some("a kernel that is not loaded".into()) };
                 if *grid == 0 || *block == 0 || *block > MOST.0 || *grid > MOST.1 {
                     return Some(format!("{grid} blocks of {block} threads of {}", k.name));
@@ -105,9 +107,12 @@ impl State {
                 if k.threads.is_some_and(|t| t != *block) {
                     return Some(format!("{block} threads, where {} is made for {:?}", k.name, k.threads));
                 }
+                if *shared > k.most_shared {
+                    return Some(format!("{shared} bytes for a block of {}, which may have {}", k.name, k.most_shared));
+                }
                 let mut at = 0usize;
-                for (i, &(size, address)) in k.params.iter().enumerate() {
-                    at = at.next_multiple_of(size);
+                for (i, &Param { size, alignment, address, .. }) in k.params.iter().enumerate() {
+                    at = at.next_multiple_of(alignment);
                     let Some(bytes) = arguments.get(at..at + size) else {
                         return Some(format!("{} bytes of arguments, too few for parameter {i} of {}", arguments.len(), k.name));
                     };
@@ -127,8 +132,8 @@ impl State {
             Work::Copy { to, from, bytes } => vec![(*to, *bytes), (*from, *bytes)],
             Work::Launch { kernel, arguments, .. } => {
                 let (mut at, mut found) = (0usize, Vec::new());
-                for &(size, address) in self.kernels.get(kernel).map_or(&[][..], |k| &k.params) {
-                    at = at.next_multiple_of(size);
+                for &Param { size, alignment, address, .. } in self.kernels.get(kernel).map_or(&[][..], |k| &k.params) {
+                    at = at.next_multiple_of(alignment);
                     if address {
                         found.push((arguments.get(at..at + size).map_or(0, address_of), 1));
                     }
@@ -172,8 +177,8 @@ impl State {
                 unsafe { std::ptr::copy(*from as usize as *const u8, *to as usize as *mut u8, *bytes) };
                 Ok(())
             }
-            Work::Launch { kernel, grid, block, arguments } => match self.kernels.get(kernel) {
-                Some(k) => machine::run(&k.code, arguments, *grid, *block, self).map_err(|e| format!("{}: {e}", k.name)),
+            Work::Launch { kernel, grid, block, shared, arguments } => match self.kernels.get(kernel) {
+                Some(k) => machine::run(&k.code, arguments, [*grid, *block, *shared], self).map_err(|e| format!("{}: {e}", k.name)),
                 None => Ok(()),
             },
         }
