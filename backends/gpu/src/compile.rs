@@ -7,6 +7,7 @@ use crate::design::{Design, Spec};
 use crate::kernels;
 use crate::mlir::{Compiler, Watch};
 use crate::program::{Launch, Program};
+use crate::split::divided;
 use crate::target::{Factors, Flavour};
 use graphc_cpu::{CompileError, Unsupported};
 use graphc_passes::plan::{Plan, Step, StepKind};
@@ -48,7 +49,9 @@ pub fn compile(
     threads: usize,
     cache: Option<&KernelCache>,
 ) -> Result<Program, CompileError> {
-    let (orders, launches) = orders(&plan, flavour, factors.within(flavour))?;
+    let factors = factors.within(flavour);
+    let plan = divided(plan, flavour, factors);
+    let (orders, launches) = orders(&plan, flavour, factors)?;
     let results: Vec<Mutex<Option<Made>>> = orders.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -185,7 +188,9 @@ pub struct Listing {
 /// As [`compile`].
 pub fn list(plan: &Plan, flavour: Flavour, factors: Factors) -> Result<Vec<Listing>, CompileError> {
     let compiler = Compiler::default();
-    let (orders, _) = orders(plan, flavour, factors.within(flavour))?;
+    let factors = factors.within(flavour);
+    let plan = &divided(plan.clone(), flavour, factors);
+    let (orders, _) = orders(plan, flavour, factors)?;
     let mut listings = Vec::new();
     for order in orders {
         let step = &plan.steps[order.step];

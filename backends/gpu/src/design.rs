@@ -3,6 +3,7 @@
 //! A step of the plan becomes a [`Design`]; a design whose expressions are sorted into constants and parameters is a [`Spec`], from
 //! which the kernel is written. Equal specs are one kernel, in one program and in the cache.
 
+use crate::build::warpgroups::Given;
 use crate::build::{Build, Memory, V};
 pub use crate::code::Int;
 use crate::target::{Cell, Factors, Flavour};
@@ -32,6 +33,8 @@ pub struct Design {
     pub count: Dim,
     /// Items that a thread takes at a time.
     pub each: i64,
+    /// In how many parts the depth of a product had better be divided, and the numbers of its result.
+    pub parts: Option<(i64, i64)>,
     ints: Vec<(String, Dim)>,
     reals: Vec<(&'static str, f64)>,
     buffers: Vec<(String, Buf, Dim)>,
@@ -54,6 +57,7 @@ impl Design {
             unit: Unit::Item,
             count,
             each: 1,
+            parts: None,
             ints: Vec::new(),
             reals: Vec::new(),
             buffers: Vec::new(),
@@ -186,6 +190,14 @@ impl<'c> Buffer<'c> {
     pub fn store_side_by_side(&self, b: &mut Build<'c>, at: V<'c>, v: &[V<'c>]) {
         let at = b.add(self.first, at);
         b.store_side_by_side(self.memory, at, v);
+    }
+}
+
+impl<'c> Buffer<'c> {
+    /// Starts to copy the first `bytes` of 16 bytes from element `at` on, and zeros for the rest, to `to` of a workgroup's memory.
+    pub fn copy_piece(&self, b: &mut Build<'c>, at: V<'c>, to: (Given<'c>, V<'c>), bytes: V<'c>) {
+        let at = b.add(self.first, at);
+        b.copy_piece(self.memory, at, to, bytes);
     }
 }
 
@@ -324,5 +336,139 @@ impl<'a> Args<'a> {
             Some(Arg::Buf { buf, offset }) => d.buffer(name, *buf, offset.clone()),
             _ => d,
         })
+    }
+}
+
+/// How a product is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// By the arithmetic of threads.
+    Threads,
+    /// By fragments of warps (`mma.sync`).
+    Warps,
+    /// By tiles of warpgroups (`wgmma`).
+    Warpgroups,
+}
+
+/// The tile of a workgroup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tile {
+    pub way: Way,
+    pub rows: i64,
+    pub columns: i64,
+    /// Parts that the depth is divided in, each a workgroup's.
+    pub parts: i64,
+}
+
+impl Tile {
+    /// The one with which `z` products of `m` rows, `n` columns and depth `k` are expected to take the least time; sizes that are open count as large.
+    /// `width` is the number of columns that lie together where the second factor is packed, or would.
+    pub fn chosen(flavour: Flavour, factors: Factors, [z, m, n, k]: [&Dim; 4], width: i64) -> Tile {
+        let size = |d: &Dim, open: i64| d.as_const().unwrap_or(open).max(1);
+        let sizes = [size(z, 1), size(m, 4096), size(n, 4096), size(k, 1024)];
+        let narrower = [16, 32, 64].into_iter().filter(|c| *c <= width);
+        let way = if factors == Factors::F32 { Way::Threads } else { Way::Warps };
+        let heights: &[i64] = if way == Way::Threads { &[32, 64] } else { &[32, 64, 128] };
+        let mut tiles: Vec<Tile> =
+            narrower.flat_map(|columns| heights.iter().map(move |&rows| Tile { way, rows, columns, parts: 1 })).collect();
+        if way == Way::Warps && matches!(flavour, Flavour::Ptx(chip) if chip.has_warpgroups()) {
+            // Panels are brought whole, one or two.
+            let columns = [width].into_iter().chain((width == 64).then_some(128));
+            tiles.extend(columns.map(|columns| Tile { way: Way::Warpgroups, rows: 128, columns, parts: 1 }));
+        }
+        // What is divided has a place for its parts, whose size is known.
+        if [z, m, n, k].iter().all(|d| d.as_const().is_some()) {
+            let parts = |t: &Tile| [2, 4, 8, 16].map(|parts| Tile { parts, ..*t });
+            tiles.extend(tiles.clone().iter().flat_map(parts));
+        }
+        // Of equal costs the largest tile, which reads least, and the fewest parts.
+        let order = |t: &Tile| (t.cost(factors, sizes), -t.rows * t.columns, t.parts);
+        tiles.into_iter().min_by(|x, y| order(x).partial_cmp(&order(y)).unwrap_or(std::cmp::Ordering::Equal)).unwrap_or(Tile {
+            way,
+            rows: 64,
+            columns: width,
+            parts: 1,
+        })
+    }
+
+    /// The cycles of a multiprocessor that products are expected to take. It is there to tell good tiles from bad ones; the numbers are of no GPU in
+    /// particular.
+    fn cost(self, factors: Factors, [z, m, n, k]: [i64; 4]) -> f64 {
+        /// Multiprocessors.
+        const PROCESSORS: i64 = 100;
+        /// Depth of a step.
+        const STEP: i64 = 32;
+        /// Bytes that reach a multiprocessor in a cycle.
+        const BROUGHT: f64 = 40.0;
+        /// Cycles until the first step of a tile has its numbers.
+        const START: f64 = 1000.0;
+        /// Cycles of a launch.
+        const LAUNCH: f64 = 5000.0;
+        let up = |a: i64, b: i64| (a + b - 1) / b;
+        let rounds = up(z * up(m, self.rows) * up(n, self.columns) * self.parts, PROCESSORS);
+        // Products in a cycle, and cycles that a step takes besides.
+        let (rate, between) = match self.way {
+            Way::Threads => (100.0, 60.0),
+            Way::Warps => (400.0, 60.0),
+            Way::Warpgroups => (800.0, 60.0),
+        };
+        let rate = rate * factors.per_word() as f64;
+        let products = (self.rows * self.columns * STEP) as f64 / rate;
+        let bytes = 4.0 * ((self.rows + self.columns) * STEP) as f64 / BROUGHT;
+        let step = products.max(bytes) + between;
+        let stored = 4.0 * (self.rows * self.columns) as f64 / BROUGHT;
+        // Another launch, which reads all parts.
+        let sum =
+            if self.parts > 1 { LAUNCH + 4.0 * (z * m * n * (self.parts + 1)) as f64 / (BROUGHT * PROCESSORS as f64) } else { 0.0 };
+        rounds as f64 * (START + up(up(k, STEP), self.parts) as f64 * step + stored) + sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::{Chip, Features};
+
+    fn tile(flavour: Flavour, factors: Factors, sizes: [i64; 4]) -> Tile {
+        let width = match sizes[2] {
+            0..=16 => 16,
+            17..=32 => 32,
+            _ => 64,
+        };
+        let sizes = sizes.map(Dim::from);
+        Tile::chosen(flavour, factors, sizes.each_ref(), width)
+    }
+
+    #[test]
+    fn tiles_are_as_large_as_there_are_products_for() {
+        let (spirv, common, hopper) = (Flavour::Spirv(Features::ALL), Flavour::Ptx(Chip::COMMON), Flavour::Ptx(Chip::HOPPER));
+        let large = [1, 4096, 4096, 4096];
+        assert_eq!(tile(spirv, Factors::F32, large), Tile { way: Way::Threads, rows: 64, columns: 64, parts: 1 });
+        assert_eq!(tile(common, Factors::Tf32, large), Tile { way: Way::Warps, rows: 128, columns: 64, parts: 1 });
+        assert_eq!(tile(hopper, Factors::Bf16, large), Tile { way: Way::Warpgroups, rows: 128, columns: 128, parts: 1 });
+        // f32 is never on tensor cores.
+        assert_eq!(tile(hopper, Factors::F32, large), tile(spirv, Factors::F32, large));
+        for (flavour, factors) in [(spirv, Factors::F32), (common, Factors::Tf32), (hopper, Factors::Bf16)] {
+            // What a workgroup computes, as a share of the depth.
+            let area = |t: Tile| t.rows * t.columns / t.parts;
+            let (small, whole) = (tile(flavour, factors, [1, 128, 128, 4096]), tile(flavour, factors, large));
+            assert!(area(small) < area(whole), "{small:?} {whole:?}");
+            // What is deep and has few tiles is divided; what is flat is not.
+            let deep = tile(flavour, factors, [1, 64, 64, 1 << 16]);
+            assert!(deep.parts > 1 && tile(flavour, factors, [1, 64, 64, 256]).parts == 1, "{deep:?}");
+            // Few rows are not padded to many.
+            assert_eq!(tile(flavour, factors, [1, 32, 4096, 512]).rows, 32);
+            // Many small products are as good as a large one.
+            assert!(area(tile(flavour, factors, [512, 128, 128, 4096])) > area(small));
+            assert_eq!(tile(flavour, factors, [1, 4096, 10, 512]).columns, 16);
+        }
+    }
+
+    #[test]
+    fn open_sizes_count_as_large() {
+        let open = Dim::sym(graphc_ir::Sym::new("m"));
+        let (one, n, k) = (Dim::ONE, Dim::from(4096i64), Dim::from(1024i64));
+        let chosen = Tile::chosen(Flavour::Ptx(Chip::HOPPER), Factors::Tf32, [&one, &open, &n, &k], 64);
+        assert_eq!((chosen.way, chosen.rows), (Way::Warpgroups, 128));
     }
 }

@@ -32,6 +32,8 @@ pub mod program;
 pub mod run;
 #[cfg(feature = "mlir")]
 mod spirv;
+#[cfg(feature = "mlir")]
+mod split;
 pub mod stored;
 pub mod target;
 pub mod vulkan;

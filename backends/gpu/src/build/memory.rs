@@ -106,7 +106,7 @@ impl<'c> Build<'c> {
     }
 
     /// The address of an element, where memory is addresses.
-    fn address(&mut self, m: Memory<'c>, at: V<'c>) -> Value<'c, 'c> {
+    pub(super) fn address(&mut self, m: Memory<'c>, at: V<'c>) -> Value<'c, 'c> {
         let at = self.wide(at);
         let at = self.value(at);
         let (cell, address) = (self.cell_ty(m.cell), Type::parse(self.cx, "!llvm.ptr<1>"));

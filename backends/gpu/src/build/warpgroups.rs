@@ -3,7 +3,7 @@
 //!
 //! All of it lies in the memory that a launch gives to a workgroup ([`Build::take_memory`]), in which places are counted in bytes.
 
-use super::{Build, V, unowned};
+use super::{Build, Memory, V, unowned};
 use crate::code::{Binding, TensorMap};
 use crate::mlir::DESCRIPTION;
 use crate::target::Factors;
@@ -300,5 +300,42 @@ impl<'c> Build<'c> {
             b.result("llvm.extractvalue", &whole, f32, Ty::F32, &[("position", position)])
         };
         (0..sums.len() as i64).map(|k| part(self, k)).collect()
+    }
+
+    /// Starts to copy the first `bytes` of 16 bytes from element `at` of `from` on, and zeros for the rest.
+    pub fn copy_piece(&mut self, from: Memory<'c>, at: V<'c>, (m, to): (Given<'c>, V<'c>), bytes: V<'c>) {
+        let operands = [self.spot(m, to), self.address(from, at), self.value(bytes)];
+        let attrs = [("size", self.int_attribute(32, 16)), ("modifier", self.attribute("#nvvm<load_cache_modifier cg>"))];
+        self.op("nvvm.cp.async.shared.global", &operands, &[], &attrs);
+    }
+
+    /// Ends a group of copies.
+    pub fn commit_copies(&mut self) {
+        self.op("nvvm.cp.async.commit.group", &[], &[], &[]);
+    }
+
+    /// Waits for this thread's copies but those of the newest `left` groups.
+    pub fn wait_copies(&mut self, left: i64) {
+        let left = self.int_attribute(32, left);
+        self.op("nvvm.cp.async.wait.group", &[], &[], &[("n", left)]);
+    }
+
+    /// Four matrices of eight rows of 16 bytes, the rows of matrix `k` where threads `8 k` to `8 k + 7` of the warp say; each thread is given word
+    /// `lane % 4` of row `lane / 4` of each.
+    pub fn load_matrices(&mut self, m: Given<'c>, at: V<'c>) -> Vec<V<'c>> {
+        let (spot, word) = (self.spot(m, at), self.ty(Ty::I32));
+        let Some(four) = Type::parse(self.cx, "!llvm.struct<(i32, i32, i32, i32)>") else { return Vec::new() };
+        let attrs = [
+            ("num", self.int_attribute(32, 4)),
+            ("layout", self.attribute("#nvvm.mma_layout<row>")),
+            ("shape", self.attribute("#nvvm.ld_st_matrix_shape<m = 8, n = 8>")),
+            ("eltType", self.attribute("#nvvm.ld_st_matrix_elt_type<b16>")),
+        ];
+        let whole = self.op("nvvm.ldmatrix", &[spot], &[four], &attrs);
+        let part = |b: &mut Build<'c>, k: i64| {
+            let position = DenseI64ArrayAttribute::new(b.cx, &[k]).into();
+            b.result("llvm.extractvalue", &whole, word, Ty::I32, &[("position", position)])
+        };
+        (0..4).map(|k| part(self, k)).collect()
     }
 }

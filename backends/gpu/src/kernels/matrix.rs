@@ -1,21 +1,22 @@
 //! Products of matrices and convolutions as products: tiles through the memory of workgroups, each thread with a small tile of its own.
 
 use super::epilogue::{Epilogue, Operands};
+use super::pipelined::Along;
 use super::warpgroups::{self, Axis, Box as Lie, Boxes};
 use super::{indices, tensor, walk};
 use crate::build::{Build, V};
 use crate::code::TensorMap;
-use crate::design::{Args, Buffer, Design, Int, Spec};
+use crate::design::{Args, Buffer, Design, Int, Spec, Tile, Way};
 use crate::target::{Cell, Factors, Flavour};
 use graphc_ir::Dim;
 
-/// Rows of a workgroup's tile.
-const ROWS: i64 = 64;
 /// Depth of a step.
 const DEPTH: i64 = 16;
 /// Threads along each side of a tile.
 const SIDE: i64 = 16;
 const THREADS: i64 = SIDE * SIDE;
+/// What parts of a depth are multiples of: the steps of all kernels divide it.
+const STEP: i64 = 32;
 /// Rows up to which each element of the result is a thread's own sum.
 const FEW: i64 = 4;
 
@@ -41,10 +42,21 @@ pub trait Product {
     fn boxes(&self, _s: &Spec, _columns: i64) -> [Option<Boxes>; 2] {
         [None, None]
     }
+    /// Where four numbers of either factor, from multiples of four on, are neighbours at a multiple of 16 bytes: of the first along the depth, of the
+    /// second along what is given.
+    fn pieces(&self, _s: &Spec) -> Option<Along> {
+        None
+    }
     /// The index of matrix `z` along each axis of the batch.
     fn batch<'c>(&self, _b: &mut Build<'c>, _s: &Spec, z: V<'c>) -> Vec<V<'c>> {
         vec![z]
     }
+}
+
+/// Whether all these are built in and multiples of four; so is then where a buffer begins.
+fn even(s: &Spec, buffer: &str, names: &[&str]) -> bool {
+    let even = |n: Int| matches!(n, Int::Known(v) if v % 4 == 0);
+    s.place(buffer).is_some_and(|(_, first)| even(first)) && names.iter().all(|n| even(s.number(n)))
 }
 
 /// Boxes of a tensor by its axes, the one along which elements are neighbours first: the extent, the stride, what the box follows and how long it is. Axes
@@ -102,49 +114,103 @@ pub struct Common {
     pub columns: i64,
     epilogue: Epilogue,
     alpha: f64,
+    /// Parts that the depth is divided in; of more than one the sums are stored as they are.
+    parts: i64,
 }
 
 impl Common {
     /// Of an f32 product with packed weights and `n` columns.
     fn with_weights(a: &Args, n: &Dim) -> Result<Common, String> {
         let (names, columns) = (["x", "w", "y"], columns(n));
-        Ok(Common { cell: Cell::F32, factors: a.factors, names, columns, epilogue: Epilogue::of(a)?, alpha: 1.0 })
+        Ok(Common { cell: Cell::F32, factors: a.factors, names, columns, epilogue: Epilogue::of(a)?, alpha: 1.0, parts: 1 })
     }
 }
 
-fn design(name: &str, mut c: Common, flavour: Flavour, p: impl Product + Send + Sync + 'static, [z, m, n, k]: [Dim; 4]) -> Design {
-    let warpgroups = matches!(flavour, Flavour::Ptx(chip) if chip.has_warpgroups())
-        && c.factors != Factors::F32
-        && m.as_const().is_none_or(|m| m > ROWS);
-    if warpgroups && n.as_const().is_none_or(|n| n > c.columns) {
-        c.columns = 2 * ROWS;
+fn design(name: &str, a: &Args, mut c: Common, p: impl Product + Send + Sync + 'static, [z, m, n, k]: [Dim; 4]) -> Design {
+    let tile = Tile::chosen(a.flavour, c.factors, [&z, &m, &n, &k], c.columns);
+    let Tile { way, rows, columns, .. } = tile;
+    c.columns = columns;
+    c.parts = a.int("split").max(1);
+    let parts = c.parts;
+    let name =
+        format!("{name} {:?} {:?} {} {:x} {way:?} {rows} {columns} {parts}", c.cell, c.factors, c.epilogue.name, c.alpha.to_bits());
+    let sizes = [("z", z.clone()), ("m", m.clone()), ("n", n.clone()), ("k", k.clone())];
+    let numbers = &(&z * &m) * &n;
+    let few_rows = m.as_const().is_some_and(|m| m <= FEW);
+    if few_rows {
+        return Design::items(format!("{name} few"), numbers, move |b, s| few(b, s, &c, &p)).ints(sizes);
     }
-    let name = format!("{name} {:?} {:?} {} {} {:x}", c.cell, c.factors, c.columns, c.epilogue.name, c.alpha.to_bits());
-    let sizes = [("z", z.clone()), ("m", m.clone()), ("n", n.clone()), ("k", k)];
-    if m.as_const().is_some_and(|m| m <= FEW) {
-        let count = &(&z * &m) * &n;
-        return Design::items(format!("{name} few"), count, move |b, s| few(b, s, &c, &p)).ints(sizes);
+    if a.int("sum") != 0 {
+        let d = Design::items(format!("{name} sum"), numbers, move |b, s| sum_of_parts(b, s, &c, &p)).ints(sizes);
+        return a.buffers(d, &["sums"]);
     }
-    // On tensor cores tiles are taller where there are rows for them.
-    let rows = if warpgroups {
-        warpgroups::ROWS
-    } else if c.factors != Factors::F32 && m.as_const().is_none_or(|m| m > ROWS) {
-        2 * ROWS
-    } else {
-        ROWS
+    let (down, across) = (m.ceil_div(&Dim::from(rows)), n.ceil_div(&Dim::from(columns)));
+    let count = &(&(&z * &down) * &across) * &Dim::from(parts);
+    let wanted = (tile.parts > 1 && parts == 1 && c.cell == Cell::F32).then_some(tile.parts);
+    let mut d = match way {
+        Way::Threads => Design::tasks(name, THREADS, count, move |b, s| tiled(b, s, &c, &p, rows)),
+        Way::Warps => Design::tasks(name, tensor::threads(rows), count, move |b, s| tensor::tiled(b, s, &c, &p, rows)),
+        Way::Warpgroups => Design::tasks(name, warpgroups::THREADS, count, move |b, s| warpgroups::tiled(b, s, &c, &p)),
     };
-    let (down, across) = (m.ceil_div(&Dim::from(rows)), n.ceil_div(&Dim::from(c.columns)));
-    let count = &(&z * &down) * &across;
-    let d = match c.factors {
-        Factors::F32 => Design::tasks(name, THREADS, count, move |b, s| tiled(b, s, &c, &p)),
-        f if warpgroups => {
-            Design::tasks(format!("{name} warpgroups"), warpgroups::THREADS, count, move |b, s| warpgroups::tiled(b, s, &c, &p, f))
+    d.parts = wanted.zip(numbers.as_const());
+    // Parts are whole steps of all kernels.
+    let part = k.ceil_div(&Dim::from(STEP * parts));
+    a.buffers(d.ints(sizes).ints([("down", down), ("across", across), ("part", &part * &Dim::from(STEP))]), &["sums"])
+}
+
+/// A task of a workgroup: the part of the depth, with its end, the matrix, and the first row and column of its tile.
+#[derive(Clone, Copy)]
+pub struct Task<'c> {
+    part: V<'c>,
+    pub z: V<'c>,
+    pub row: V<'c>,
+    pub column: V<'c>,
+    pub begin: V<'c>,
+    pub end: V<'c>,
+}
+
+impl<'c> Task<'c> {
+    /// Task number `task` of tiles of `rows` rows.
+    pub fn of(b: &mut Build<'c>, s: &Spec, c: &Common, rows: i64, task: V<'c>) -> Task<'c> {
+        let [z, depth, down, across, part] = ["z", "k", "down", "across", "part"].map(|n| s.int(b, n));
+        let (row, column) = (b.i32(rows), b.i32(c.columns));
+        if c.parts == 1 {
+            let at = indices(b, task, &[z, down, across]);
+            return Task {
+                part: b.i32(0),
+                z: at[0],
+                row: b.mul(at[1], row),
+                column: b.mul(at[2], column),
+                begin: b.i32(0),
+                end: depth,
+            };
         }
-        f => {
-            Design::tasks(format!("{name} {rows} "), tensor::threads(rows), count, move |b, s| tensor::tiled(b, s, &c, &p, rows, f))
+        let at = indices(b, task, &[b.i32(c.parts), z, down, across]);
+        let begin = b.mul(at[0], part);
+        let end = b.add(begin, part);
+        let end = b.min(end, depth);
+        Task { part: at[0], z: at[1], row: b.mul(at[2], row), column: b.mul(at[3], column), begin, end }
+    }
+}
+
+/// Adds the parts of each number in their order.
+fn sum_of_parts(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), String> {
+    let m = buffers(b, s, c)?;
+    let sums = s.buffer(b, "sums", c.cell)?;
+    let [rows, columns, count] = ["m", "n", "count"].map(|n| s.int(b, n));
+    let mut result = Ok(());
+    b.items(count, |b, i| {
+        let at = indices(b, i, &[count, rows, columns]);
+        let mut sum = sums.load(b, i);
+        for part in 1..c.parts {
+            let from = b.mul(count, b.i32(part));
+            let from = b.add(from, i);
+            let v = sums.load(b, from);
+            sum = b.add(sum, v);
         }
-    };
-    d.ints(sizes).ints([("down", down), ("across", across)])
+        result = stored(b, s, c, p, &m, [at[0], at[1], at[2]], sum);
+    });
+    result
 }
 
 pub struct Buffers<'c> {
@@ -172,7 +238,28 @@ pub fn fetch<'c>(b: &mut Build<'c>, m: &Buffer<'c>, at: &At<'c>, cell: Cell) -> 
     b.select(at.there, v, zero)
 }
 
+/// Stores the sum of a row and column of a task's matrix: as the result, or as a part of it.
 pub fn finish<'c>(
+    b: &mut Build<'c>,
+    s: &Spec,
+    c: &Common,
+    p: &impl Product,
+    m: &Buffers<'c>,
+    (task, row, column): (&Task<'c>, V<'c>, V<'c>),
+    sum: V<'c>,
+) -> Result<(), String> {
+    if c.parts == 1 {
+        return stored(b, s, c, p, m, [task.z, row, column], sum);
+    }
+    let [count, rows, columns] = ["z", "m", "n"].map(|n| s.int(b, n));
+    let matrix = walk(b, &[task.part, task.z], &[count, b.i32(1)]);
+    let line = walk(b, &[matrix, row], &[rows, b.i32(1)]);
+    let at = walk(b, &[line, column], &[columns, b.i32(1)]);
+    s.buffer(b, "sums", c.cell)?.store(b, at, sum);
+    Ok(())
+}
+
+fn stored<'c>(
     b: &mut Build<'c>,
     s: &Spec,
     c: &Common,
@@ -210,19 +297,19 @@ fn few(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), Stri
             let w = m.right.load(b, from);
             vec![b.fma(x, w, sum[0])]
         });
-        result = finish(b, s, c, p, &m, [at[0], at[1], at[2]], sum[0]);
+        result = stored(b, s, c, p, &m, [at[0], at[1], at[2]], sum[0]);
     });
     result
 }
 
-/// One workgroup for each tile of the result.
-fn tiled(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), String> {
+/// One workgroup for each tile of `tall` rows of the result.
+fn tiled(b: &mut Build, s: &Spec, c: &Common, p: &impl Product, tall: i64) -> Result<(), String> {
     let m = buffers(b, s, c)?;
-    let [rows, columns, depth, down, across, count] = ["m", "n", "k", "down", "across", "count"].map(|n| s.int(b, n));
+    let [rows, columns, depth, count] = ["m", "n", "k", "count"].map(|n| s.int(b, n));
     let own_columns = c.columns / SIDE;
-    let own_rows = ROWS / SIDE;
+    let own_rows = tall / SIDE;
     // One more row, so that a column of the tile lies in as many banks.
-    let pitch = ROWS + 1;
+    let pitch = tall + 1;
     let (left, right) = (b.shared(c.cell, DEPTH * pitch), b.shared(c.cell, DEPTH * c.columns));
     let thread = b.thread();
     let side = b.i32(SIDE);
@@ -231,13 +318,12 @@ fn tiled(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), St
     let (left_k, left_row) = (b.rest(thread, b.i32(DEPTH)), b.quot(thread, b.i32(DEPTH)));
     let (right_column, right_k) = (b.rest(thread, b.i32(c.columns)), b.quot(thread, b.i32(c.columns)));
     let whole = |n: &str, by: i64| s.known(n) > 0 && s.known(n) % by == 0;
-    let (whole_rows, whole_depth) = (whole("m", ROWS), whole("k", DEPTH));
+    let (whole_rows, whole_depth) = (whole("m", tall), whole("k", DEPTH));
     let mut result = Ok(());
     b.tasks(count, |b, task| {
-        let at = indices(b, task, &[count, down, across]);
-        let z = at[0];
-        let (row0, column0) = (b.mul(at[1], b.i32(ROWS)), b.mul(at[2], b.i32(c.columns)));
-        let loads = ROWS * DEPTH / THREADS;
+        let task = Task::of(b, s, c, tall, task);
+        let Task { z, row: row0, column: column0, .. } = task;
+        let loads = tall * DEPTH / THREADS;
         let mut left_rows = Vec::new();
         for j in 0..loads {
             let r = b.add(left_row, b.i32(j * THREADS / DEPTH));
@@ -252,8 +338,8 @@ fn tiled(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), St
         let column = b.select(in_columns, column, b.i32(0));
         let (right_base, step) = (p.column(b, s, z, column), p.step(b, s));
         let init = vec![b.constant(0, c.cell.lane()); (own_rows * own_columns) as usize];
-        let (zero, step_k) = (b.i32(0), b.i32(DEPTH));
-        let sums = b.repeat(zero, depth, step_k, &init, &mut |b, k0, sums| {
+        let step_k = b.i32(DEPTH);
+        let sums = b.repeat(task.begin, task.end, step_k, &init, &mut |b, k0, sums| {
             let k = b.add(k0, left_k);
             let in_depth = if whole_depth { b.bool(true) } else { b.lt(k, depth) };
             for (row, there, r) in &left_rows {
@@ -305,7 +391,7 @@ fn tiled(b: &mut Build, s: &Spec, c: &Common, p: &impl Product) -> Result<(), St
                 let inside = b.and(in_rows, in_columns);
                 let sum = sums[(i * own_columns + j) as usize];
                 b.when(inside, |b| {
-                    if let Err(e) = finish(b, s, c, p, &m, [z, r, q], sum) {
+                    if let Err(e) = finish(b, s, c, p, &m, (&task, r, q), sum) {
                         result = Err(e);
                     }
                 });
@@ -382,12 +468,16 @@ impl Product for Gemm {
         let left = row_boxes(s, "x", rows, Int::Known(1), &[(s.number("z"), s.number("x_batch"))]);
         [left, panel_boxes(s, columns)]
     }
+
+    fn pieces(&self, s: &Spec) -> Option<Along> {
+        (even(s, "x", &["lda", "x_batch"]) && even(s, "w", &["nr", "w_batch"])).then_some(Along::Columns)
+    }
 }
 
 pub fn gemm(a: &Args) -> Result<Design, String> {
     let [m, n, k] = ["m", "n", "k"].map(|name| a.dim(name));
     let c = Common::with_weights(a, &n)?;
-    let d = design("gemm", c, a.flavour, Gemm, [a.dim_or("batch", &Dim::ONE), m, n.clone(), k.clone()]);
+    let d = design("gemm", a, c, Gemm, [a.dim_or("batch", &Dim::ONE), m, n.clone(), k.clone()]);
     let d = d.ints([("lda", a.dim_or("lda", &k)), ("ldc", a.dim_or("ldc", &n)), ("ldr", a.dim_or("ldr", &n)), ("nr", a.dim("nr"))]);
     let d = d.ints([("panel", &k * &a.dim("nr")), ("panels", n.ceil_div(&a.dim_or("nr", &Dim::ONE)))]);
     let d =
@@ -453,6 +543,10 @@ impl Product for Conv {
         let left = if plain && same { row_boxes(s, "x", rows, Int::Known(1), &[]) } else { None };
         [left, panel_boxes(s, columns)]
     }
+
+    fn pieces(&self, s: &Spec) -> Option<Along> {
+        (even(s, "x", &["ldx", "depth"]) && even(s, "w", &["nr", "w_batch"])).then_some(Along::Columns)
+    }
 }
 
 pub fn conv2d(a: &Args) -> Result<Design, String> {
@@ -466,7 +560,7 @@ pub fn conv2d(a: &Args) -> Result<Design, String> {
     let single = k_h.is_one() && k_w.is_one();
     let c = Common::with_weights(a, &n)?;
     let (panel, panels) = (&k * &nr, n.ceil_div(&nr));
-    let d = design(&format!("conv2d {single}"), c, a.flavour, Conv { single }, [groups, m, n, k]);
+    let d = design(&format!("conv2d {single}"), a, c, Conv { single }, [groups, m, n, k]);
     let d = d.ints([("panel", panel), ("panels", panels)]);
     let d = ["in_h", "in_w", "out_h", "out_w", "k_w", "stride_h", "stride_w", "pad_top", "pad_left", "nr"]
         .into_iter()
@@ -530,6 +624,18 @@ impl Product for Matmul {
         [left, right.or_else(flat)]
     }
 
+    fn pieces(&self, s: &Spec) -> Option<Along> {
+        let one = |name: &str| s.number(name) == Int::Known(1);
+        let left = one("a_col") && even(s, "a", &["a_row", "a_batch0", "a_batch1", "a_batch2"]);
+        let right = even(s, "b", &["b_batch0", "b_batch1", "b_batch2"]);
+        match () {
+            () if !left || !right => None,
+            () if one("b_row") && even(s, "b", &["b_col"]) => Some(Along::Depth),
+            () if one("b_col") && even(s, "b", &["b_row"]) => Some(Along::Columns),
+            () => None,
+        }
+    }
+
     fn batch<'c>(&self, b: &mut Build<'c>, s: &Spec, z: V<'c>) -> Vec<V<'c>> {
         let extents = BATCHES.map(|n| s.int(b, n));
         indices(b, z, &extents)
@@ -547,8 +653,8 @@ pub fn matmul(a: &Args) -> Result<Design, String> {
     let batches = BATCHES.map(|name| a.dim_or(name, &Dim::ONE));
     let alpha = if a.real("alpha") == 0.0 { 1.0 } else { a.real("alpha") };
     let factors = if cell == Cell::F32 { a.factors } else { Factors::F32 };
-    let c = Common { cell, factors, names: ["a", "b", "c"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha };
-    let d = design("matmul", c, a.flavour, Matmul, [batches.iter().product(), m, n, k]);
+    let c = Common { cell, factors, names: ["a", "b", "c"], columns: columns(&n), epilogue: Epilogue::of(a)?, alpha, parts: 1 };
+    let d = design("matmul", a, c, Matmul, [batches.iter().product(), m, n, k]);
     let d = BATCHES.iter().zip(batches).fold(d, |d, (&name, size)| d.int(name, size));
     let d =
         "abcr".chars().flat_map(|of| BATCHES.map(|n| format!("{of}_{n}"))).fold(d, |d, name| d.int(name.clone(), stride(a, &name)));

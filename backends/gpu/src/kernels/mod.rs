@@ -7,6 +7,7 @@ mod element;
 mod epilogue;
 mod gather;
 mod matrix;
+mod pipelined;
 mod reduce;
 mod rows;
 mod tape;

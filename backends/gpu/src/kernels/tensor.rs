@@ -4,8 +4,8 @@
 //! counted in words: 16 rows by 8 words, 8 words by 8 columns, 16 by 8 sums. Through Vulkan, which has no such instruction here, each
 //! thread computes the sums that it has of a fragment from the tiles, so that all around the instruction is run by the tests.
 
-use super::matrix::{At, Buffers, Common, Product, buffers, fetch, finish};
-use super::{indices, walk};
+use super::matrix::{At, Buffers, Common, Product, Task, buffers, fetch, finish};
+use super::{pipelined, walk};
 use crate::build::{Build, Memory, V};
 use crate::design::Spec;
 use crate::target::{Cell, Factors, Flavour};
@@ -13,21 +13,21 @@ use graphc_cpu::tape::code::Ty;
 
 /// Words of depth that are in a workgroup's tiles, and of a fragment.
 const WORDS: i64 = 16;
-const FRAGMENT: i64 = 8;
+pub const FRAGMENT: i64 = 8;
 /// Words from a row of the left tile to the next, so that the rows of a fragment lie in banks of their own.
 const PITCH: i64 = WORDS + 4;
 /// Words by which a row of the right tile is longer than its columns, for the same reason.
-const GAP: i64 = 8;
+pub const GAP: i64 = 8;
 /// Rows of a warp's tile. Its columns are half of the workgroup's.
-const WARP_ROWS: i64 = 32;
-const WARP: i64 = 32;
+pub const WARP_ROWS: i64 = 32;
+pub const WARP: i64 = 32;
 
 /// What registers of a fragment hold, in rows, words and columns, for the thread that is `g`, of eight, along one side and `t`, of four, along the
 /// other: of the left factor row `g` and word `t` with these added, of the right one word `t` and column `g`, and of the sums row `g` and column
 /// `2 t`.
 const LEFT: [(i64, i64); 4] = [(0, 0), (8, 0), (0, 4), (8, 4)];
 const RIGHT: [i64; 2] = [0, 4];
-const SUMS: [(i64, i64); 4] = [(0, 0), (0, 1), (8, 0), (8, 1)];
+pub const SUMS: [(i64, i64); 4] = [(0, 0), (0, 1), (8, 0), (8, 1)];
 
 /// Threads of a workgroup whose tile has so many rows.
 pub fn threads(rows: i64) -> i64 {
@@ -56,19 +56,42 @@ struct Share<'c> {
 }
 
 /// The part of a thread in its warp's fragments.
-struct Part<'c> {
+pub struct Part<'c> {
     /// First row and column of the warp.
-    row: V<'c>,
-    column: V<'c>,
-    g: V<'c>,
-    t: V<'c>,
+    pub row: V<'c>,
+    pub column: V<'c>,
+    pub g: V<'c>,
+    pub t: V<'c>,
+}
+
+impl<'c> Part<'c> {
+    /// Of `thread` in a tile of `columns` columns.
+    pub fn of(b: &mut Build<'c>, thread: V<'c>, columns: i64) -> Part<'c> {
+        let [warp, two, four, rows, side] = [WARP, 2, 4, WARP_ROWS, columns / 2].map(|n| b.i32(n));
+        let (warp, lane) = (b.quot(thread, warp), b.rest(thread, warp));
+        let (down, across) = (b.quot(warp, two), b.rest(warp, two));
+        Part { row: b.mul(down, rows), column: b.mul(across, side), g: b.quot(lane, four), t: b.rest(lane, four) }
+    }
+
+    /// Row and column of sum `k` in a result whose tile begins at `first`.
+    pub fn place(&self, b: &mut Build<'c>, first: [V<'c>; 2], columns: i64, k: usize) -> [V<'c>; 2] {
+        let (tile, (down, right)) = (k / SUMS.len(), SUMS[k % SUMS.len()]);
+        let across = (columns / 2 / 8) as usize;
+        let (down, right) = (down + 16 * (tile / across) as i64, right + 8 * (tile % across) as i64);
+        let t = b.mul(self.t, b.i32(2));
+        [total(b, &[first[0], self.row, self.g], down), total(b, &[first[1], self.column, t], right)]
+    }
 }
 
 /// One workgroup for each tile of `rows` rows of the result.
-pub fn tiled<'c>(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product, rows: i64, factors: Factors) -> Result<(), String> {
+pub fn tiled<'c>(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product, rows: i64) -> Result<(), String> {
+    let factors = c.factors;
+    if let (Flavour::Ptx(_), Some(right)) = (b.flavour, p.pieces(s)) {
+        return pipelined::tiled(b, s, c, p, rows, right);
+    }
     b.alone = true;
     let m = buffers(b, s, c)?;
-    let [all_rows, all_columns, depth, down, across, count] = ["m", "n", "k", "down", "across", "count"].map(|n| s.int(b, n));
+    let [all_rows, all_columns, depth, count] = ["m", "n", "k", "count"].map(|n| s.int(b, n));
     let threads = threads(rows);
     let tiles = Tiles {
         factors,
@@ -77,23 +100,14 @@ pub fn tiled<'c>(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product, rows
         columns: c.columns,
     };
     let thread = b.thread();
-    let [warp, words, two, four, columns] = [WARP, WORDS, 2, 4, c.columns].map(|n| b.i32(n));
-    let (warp, lane) = (b.quot(thread, warp), b.rest(thread, warp));
-    let (warp_row, warp_column) = (b.quot(warp, two), b.rest(warp, two));
-    let (warp_rows, warp_columns) = (b.i32(WARP_ROWS), b.i32(c.columns / 2));
-    let part = Part {
-        row: b.mul(warp_row, warp_rows),
-        column: b.mul(warp_column, warp_columns),
-        g: b.quot(lane, four),
-        t: b.rest(lane, four),
-    };
+    let [words, columns] = [WORDS, c.columns].map(|n| b.i32(n));
+    let part = Part::of(b, thread, c.columns);
     let (left_word, left_row) = (b.rest(thread, words), b.quot(thread, words));
     let (own_column, right_word) = (b.rest(thread, columns), b.quot(thread, columns));
     let mut result = Ok(());
     b.tasks(count, |b, task| {
-        let at = indices(b, task, &[count, down, across]);
-        let z = at[0];
-        let (row0, column0) = (b.mul(at[1], b.i32(rows)), b.mul(at[2], columns));
+        let task = Task::of(b, s, c, rows, task);
+        let Task { z, row: row0, column: column0, .. } = task;
         let mut left_rows = Vec::new();
         for j in 0..rows * WORDS / threads {
             let r = b.add(left_row, b.i32(j * threads / WORDS));
@@ -118,12 +132,12 @@ pub fn tiled<'c>(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product, rows
             depth,
         };
         // What the next step needs is on its way while this one computes.
-        let (zero, step) = (b.i32(0), b.i32(WORDS * factors.per_word()));
-        let first = share.bring(b, s, c, p, &m, factors, zero);
+        let step = b.i32(WORDS * factors.per_word());
+        let first = share.bring(b, s, c, p, &m, factors, task.begin);
         let none = b.f32(0.0);
         let brought = first.len();
         let sums = vec![none; (WARP_ROWS / 16 * (c.columns / 2 / 8)) as usize * SUMS.len()];
-        let last = b.repeat(zero, depth, step, &[first, sums].concat(), &mut |b, k0, carried| {
+        let last = b.repeat(task.begin, task.end, step, &[first, sums].concat(), &mut |b, k0, carried| {
             let (words, sums) = carried.split_at(brought);
             share.put(b, &tiles, words);
             b.barrier();
@@ -135,16 +149,11 @@ pub fn tiled<'c>(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product, rows
         });
         let sums = &last[brought..];
         for (k, &sum) in sums.iter().enumerate() {
-            let (tile, (down, right)) = (k / SUMS.len(), SUMS[k % SUMS.len()]);
-            let across = (c.columns / 2 / 8) as usize;
-            let (down, right) = (down + 16 * (tile / across) as i64, right + 8 * (tile % across) as i64);
-            let t = b.mul(part.t, two);
-            let row = total(b, &[row0, part.row, part.g], down);
-            let column = total(b, &[column0, part.column, t], right);
+            let [row, column] = part.place(b, [row0, column0], c.columns, k);
             let (in_rows, in_columns) = (b.lt(row, all_rows), b.lt(column, all_columns));
             let inside = b.and(in_rows, in_columns);
             b.when(inside, |b| {
-                if let Err(e) = finish(b, s, c, p, &m, [z, row, column], sum) {
+                if let Err(e) = finish(b, s, c, p, &m, (&task, row, column), sum) {
                     result = Err(e);
                 }
             });
@@ -153,7 +162,7 @@ pub fn tiled<'c>(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product, rows
     result
 }
 
-fn total<'c>(b: &mut Build<'c>, values: &[V<'c>], more: i64) -> V<'c> {
+pub fn total<'c>(b: &mut Build<'c>, values: &[V<'c>], more: i64) -> V<'c> {
     let sum = values.iter().fold(b.i32(0), |sum, &v| b.add(sum, v));
     b.add(sum, b.i32(more))
 }

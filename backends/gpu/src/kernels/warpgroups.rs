@@ -5,8 +5,7 @@
 //! memory themselves. Each *multiplying* warpgroup has 64 rows of sums. All go through the same ring of [`STAGES`] steps of depth, and meet at
 //! three barriers a stage: `raw` (boxes are there), `ready` (operands are there), `free` (the step is multiplied).
 
-use super::indices;
-use super::matrix::{At, Buffers, Common, Product, buffers, fetch, finish};
+use super::matrix::{At, Buffers, Common, Product, Task, buffers, fetch, finish};
 use crate::build::warpgroups::{Given, Map, Rows};
 use crate::build::{Build, V};
 use crate::code::TensorMap;
@@ -84,17 +83,14 @@ enum Barrier {
     Free,
 }
 
-/// The task of a workgroup: matrix, first row and first column.
-type Task<'c> = [V<'c>; 3];
-
 /// A step of a task: its depth, the number of steps before it, and what is carried.
 type Step<'a, 'c> = &'a mut dyn FnMut(&mut Build<'c>, Task<'c>, V<'c>, V<'c>, &[V<'c>]) -> Vec<V<'c>>;
 
 /// One workgroup for each tile of [`ROWS`] rows and `c.columns` columns.
-pub fn tiled<'c>(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product, factors: Factors) -> Result<(), String> {
+pub fn tiled<'c>(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product) -> Result<(), String> {
     b.alone = true;
     let m = buffers(b, s, c)?;
-    let ring = Ring::new(b, s, c, p, factors);
+    let ring = Ring::new(b, s, c, p);
     let thread = b.thread();
     let first = b.cmp(Cond::Eq, thread, b.i32(0));
     b.when(first, |b| ring.init(b));
@@ -125,13 +121,12 @@ fn steps<'c>(
     step: Step<'_, 'c>,
     end: &mut dyn FnMut(&mut Build<'c>, Task<'c>, &[V<'c>]),
 ) {
-    let [depth, down, across, count] = ["k", "down", "across", "count"].map(|n| s.int(b, n));
+    let count = s.int(b, "count");
     let (zero, one, by) = (b.i32(0), b.i32(1), b.i32(DEPTH));
     b.tasks_with(count, &[zero], &mut |b, task, done| {
-        let at = indices(b, task, &[count, down, across]);
-        let task = [at[0], b.mul(at[1], b.i32(ROWS)), b.mul(at[2], b.i32(c.columns))];
+        let task = Task::of(b, s, c, ROWS, task);
         begin(b, task);
-        let carried = b.repeat(zero, depth, by, &[&[done[0]], init].concat(), &mut |b, k0, carried| {
+        let carried = b.repeat(task.begin, task.end, by, &[&[done[0]], init].concat(), &mut |b, k0, carried| {
             let next = b.add(carried[0], one);
             [vec![next], step(b, task, k0, carried[0], &carried[1..])].concat()
         });
@@ -141,7 +136,8 @@ fn steps<'c>(
 }
 
 impl<'c> Ring<'c> {
-    fn new(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product, factors: Factors) -> Ring<'c> {
+    fn new(b: &mut Build<'c>, s: &Spec, c: &Common, p: &impl Product) -> Ring<'c> {
+        let factors = c.factors;
         let rows = if factors == Factors::Bf16 { Rows::Of64 } else { Rows::Of128 };
         let [left, right] = p.boxes(s, c.columns);
         let mut at = 0;
@@ -205,7 +201,7 @@ impl<'c> Ring<'c> {
             c,
             &[],
             &mut |_, _| {},
-            &mut |b, [z, row, column], k0, done, _| {
+            &mut |b, Task { z, row, column, .. }, k0, done, _| {
                 self.wait(b, Barrier::Free, done);
                 let (stage, barrier) = (self.stage(b, done), self.barrier(b, Barrier::Raw, done));
                 b.arrive_and_expect(self.memory, barrier, bytes);
@@ -242,7 +238,7 @@ impl<'c> Ring<'c> {
             s,
             c,
             &[],
-            &mut |b, [z, row0, column0]| {
+            &mut |b, Task { z, row: row0, column: column0, .. }| {
                 let [rows, columns] = ["m", "n"].map(|n| s.int(b, n));
                 let own = b.rest(thread, b.i32(self.right.rows));
                 let (row, column) = (b.add(row0, thread), b.add(column0, own));
@@ -366,18 +362,18 @@ impl<'c> Ring<'c> {
                 b.arrive(self.memory, free);
                 sums
             },
-            &mut |b, [z, row0, column0], sums| {
+            &mut |b, task, sums| {
                 let [rows, columns] = ["m", "n"].map(|n| s.int(b, n));
                 let (down, across) = (b.mul(warp, b.i32(16)), b.rest(lane, b.i32(4)));
                 let (g, t) = (b.quot(lane, b.i32(4)), b.mul(across, b.i32(2)));
-                let (row, column) = (b.add(row0, down), b.add(column0, t));
+                let (row, column) = (b.add(task.row, down), b.add(task.column, t));
                 let row = b.add(row, g);
                 for (k, &sum) in (0..).zip(sums) {
                     let (row, column) = (b.add(row, b.i32(k / 2 % 2 * 8)), b.add(column, b.i32(k / 4 * 8 + k % 2)));
                     let (in_rows, in_columns) = (b.lt(row, rows), b.lt(column, columns));
                     let inside = b.and(in_rows, in_columns);
                     b.when(inside, |b| {
-                        if let Err(e) = finish(b, s, c, p, m, [z, row, column], sum) {
+                        if let Err(e) = finish(b, s, c, p, m, (&task, row, column), sum) {
                             result = Err(e);
                         }
                     });

@@ -57,22 +57,26 @@ fn loops_over_one_row_are_even_where_their_memory_is() {
     assert_eq!((count(&text, "ld.global.v4"), count(&text, "st.global.v4")), (0, 1), "{text}");
 }
 
-/// Each warp of a tile of 64 columns has two by four fragments of sums, and two fragments of depth a step.
+/// Each warp of a tile of 64 columns has two by four fragments of sums, and four or two fragments of depth a step, loaded as matrices out of pieces that
+/// are copied two steps ahead.
 #[test]
 fn products_of_few_bits_are_on_tensor_cores() {
-    let body = "func @f(%x: f32[?n, 1024], %w: f32[1024, 96]) -> (%y: f32[?n, 96]) {
+    let body = "func @f(%x: f32[?n, 1024], %w: f32[1024, 128]) -> (%y: f32[?n, 128]) {
         %y = contract %x, %w {lhs = [1], rhs = [0]}
         return %y
     }";
-    for (factors, instruction, rounding) in [
-        (Factors::Tf32, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", "cvt.rna.tf32.f32"),
-        (Factors::Bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", "cvt.rn.bf16x2.f32"),
+    for (factors, instruction, products) in [
+        (Factors::Tf32, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", 32),
+        (Factors::Bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", 16),
     ] {
         let text = ptx_with(factors, body);
-        assert_eq!(count(&text, instruction), 16, "{text}");
-        // Eight words of the left tile, and four of the right one.
-        assert_eq!(count(&text, rounding), 12, "{text}");
+        assert_eq!((count(&text, instruction), count(&text, "ldmatrix.sync.aligned.m8n8.x4.shared.b16")), (products, 8), "{text}");
+        // Two steps before the loop and one in it.
+        assert!(count(&text, "cp.async.cg.shared.global") >= 3 * 6 && count(&text, "cp.async.wait_group") == 2, "{text}");
     }
+    // Rows that begin anywhere are not copied by pieces.
+    let odd = ptx_with(Factors::Tf32, &body.replace("1024", "1021"));
+    assert_eq!((count(&odd, "cp.async"), count(&odd, "mma.sync")), (0, 16), "{odd}");
     // Of the same width on sm_90a: a step of 128 columns is four or two products of a warpgroup, and both factors are brought as boxes.
     for (factors, instruction, steps) in [
         (Factors::Tf32, "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32", 4),

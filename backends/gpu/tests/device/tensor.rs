@@ -92,3 +92,33 @@ fn rounding() {
         check_with(f, &m, &cases, Tolerance::Scale(units), &format!("{f:?}"));
     }
 }
+
+/// Few tiles and a great depth: parts of the depth are summed on their own, and then together, with all that comes after.
+#[test]
+fn products_in_parts() {
+    for (m, k, n, batch) in [(70, 2000, 18, 1i64), (6, 1501, 40, 2)] {
+        let numbers = |shape: &[usize], seed: usize| {
+            let n: usize = shape.iter().product();
+            tensor_of(Elem::F32, shape, &(0..n).map(|i| ((i * 5 + i / 7 + seed) % 17) as f64 / 4.0 - 2.0).collect::<Vec<_>>())
+        };
+        let w = numbers(&[batch as usize, k, n], 3);
+        let shape = [batch, m, k as i64].map(Dim::from);
+        let module = module(&[f32s(shape.to_vec())], |b, p| {
+            let w = b.constant(w);
+            let attrs = Attrs::new().with("lhs", vec![2i64]).with("rhs", vec![1i64]);
+            let y = b.op(Op::Contract, &[p[0], w], attrs.with("lhs_batch", vec![0i64]).with("rhs_batch", vec![0i64]))?;
+            Ok(vec![b.un(Op::Relu, y)?])
+        });
+        let cases = [vec![numbers(&[batch as usize, m as usize, k], 1)]];
+        check_exactly(&module, &cases, &format!("{m} by {k} by {n}"));
+        check_with(Factors::F32, &module, &cases, Tolerance::Exact, &format!("{m} by {k} by {n}"));
+    }
+    let (w, bias) = (exact(&[2, 2, 256, 24], 4), exact(&[24], 2));
+    let m = module(&[f32s([1i64, 5, 5, 256].map(Dim::from).to_vec())], |b, p| {
+        let (w, bias) = (b.constant(w), b.constant(bias));
+        let attrs = Attrs::new().with("strides", vec![1i64; 2]).with("groups", 1i64).with("bias", true).with("act", "relu");
+        let attrs = attrs.with("low", vec![Dim::from(0i64); 2]).with("high", vec![Dim::from(0i64); 2]);
+        Ok(vec![b.op(Op::Conv2d, &[p[0], w, bias], attrs)?])
+    });
+    check_exactly(&m, &[vec![exact(&[1, 5, 5, 256], 3)]], "a deep convolution");
+}
