@@ -77,12 +77,12 @@ fn products_of_few_bits_are_on_tensor_cores() {
     // Rows that begin anywhere are not copied by pieces.
     let odd = ptx_with(Factors::Tf32, &body.replace("1024", "1021"));
     assert_eq!((count(&odd, "cp.async"), count(&odd, "mma.sync")), (0, 16), "{odd}");
-    // Of the same width on sm_90a: a step of 128 columns is four or two products of a warpgroup, and both factors are brought as boxes.
+    // Of a wide result on sm_90a: a step of 128 columns is four or two products of a warpgroup, and both factors are brought as boxes.
     for (factors, instruction, steps) in [
         (Factors::Tf32, "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32", 4),
         (Factors::Bf16, "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16", 2),
     ] {
-        let text = ptx_for(Chip::HOPPER, factors, body);
+        let text = ptx_for(Chip::HOPPER, factors, &body.replace("128]", "4096]"));
         let (boxes, products) =
             (count(&text, "cp.async.bulk.tensor.2d") + count(&text, "cp.async.bulk.tensor.3d"), count(&text, instruction));
         // LLVM writes the loop over steps out more than once.
