@@ -82,9 +82,9 @@ def graphc(given: Path | None) -> Path:
         if shutil.which(given) is None:
             raise SetupError(f"{given} is no program")
         return given.resolve()
-    note("building graphc")
-    command("cargo", "build", "--release", "--quiet", "--bin", "graphc", cwd=ROOT)
-    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "graphc"
+    note("building graphc as users get it")
+    command(ROOT / "packaging" / "dist.sh", cwd=ROOT)
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist" / "graphc"
 
 
 def size(path: Path) -> int:
