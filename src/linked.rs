@@ -8,6 +8,7 @@ use graphc_cpu::{CompileError, Loaded};
 use graphc_engine::{Compute, Model, Options};
 use graphc_runtime::Port;
 use graphc_stages::{Call, Instance};
+use std::marker::PhantomData;
 
 /// What is run: an object of one function, and a name for it.
 const NAME: &str = "model";
@@ -70,43 +71,80 @@ pub fn run(session: &Session, callable: &Callable, feeds: &[Tensor]) -> Result<V
 /// # Errors
 /// If a feed does not fit, or a node fails.
 pub fn call(instance: &Instance, function: usize, outputs: &[Port], feeds: &[View]) -> Result<Vec<Tensor>, Error> {
-    let mut call = Call::new(instance, function)?;
-    let mut texts = Vec::with_capacity(feeds.len());
-    for (k, (feed, port)) in feeds.iter().zip(call.function().inputs()).enumerate() {
-        if usize::try_from(feed.elem().number()) != Ok(port.elem()) {
-            let message = format!("{} was given where the model has another type", feed.elem());
-            return Err(Error::Feed { name: port.name().to_owned(), message });
-        }
-        let dims: Vec<i64> = feed.shape().iter().map(|&n| n as i64).collect();
-        let data = match feed.strings() {
-            Some(strings) => {
-                texts.push(strings.iter().map(|s| Text { data: s.as_ptr(), size: s.len() }).collect::<Vec<_>>());
-                texts.last().map_or(std::ptr::null(), |t| t.as_ptr().cast())
+    let mut fed = Fed::new(instance, function, feeds)?;
+    fed.run()?;
+    fed.outputs(outputs)
+}
+
+/// A function of an instance with its feeds, which runs any number of times in the same memory.
+pub struct Fed<'a> {
+    call: Call<'a>,
+    /// The strings that the call reads.
+    _texts: Vec<Vec<Text>>,
+    /// What the call reads outlives it.
+    feeds: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Fed<'a> {
+    /// Function number `function` of an instance with these feeds.
+    ///
+    /// # Errors
+    /// If a feed does not fit.
+    pub fn new(instance: &'a Instance, function: usize, feeds: &[View<'a>]) -> Result<Fed<'a>, Error> {
+        let mut call = Call::new(instance, function)?;
+        let mut texts = Vec::with_capacity(feeds.len());
+        for (k, (feed, port)) in feeds.iter().zip(call.function().inputs()).enumerate() {
+            if usize::try_from(feed.elem().number()) != Ok(port.elem()) {
+                let message = format!("{} was given where the model has another type", feed.elem());
+                return Err(Error::Feed { name: port.name().to_owned(), message });
             }
-            None => feed.bytes().as_ptr(),
-        };
-        // SAFETY: a view has as many elements as its shape says, and outlives the run.
-        unsafe { call.set_input(k, data, &dims)? };
+            let dims: Vec<i64> = feed.shape().iter().map(|&n| n as i64).collect();
+            let data = match feed.strings() {
+                Some(strings) => {
+                    texts.push(strings.iter().map(|s| Text { data: s.as_ptr(), size: s.len() }).collect::<Vec<_>>());
+                    texts.last().map_or(std::ptr::null(), |t| t.as_ptr().cast())
+                }
+                None => feed.bytes().as_ptr(),
+            };
+            // SAFETY: a view has as many elements as its shape says, and outlives the call, as the strings do.
+            unsafe { call.set_input(k, data, &dims)? };
+        }
+        Ok(Fed { call, _texts: texts, feeds: PhantomData })
     }
-    call.run(None)?;
-    let mut tensors = Vec::with_capacity(outputs.len());
-    for (k, port) in outputs.iter().enumerate() {
-        let shape: Option<Vec<usize>> = call.output_dims(k)?.iter().map(|&d| usize::try_from(d).ok()).collect();
-        let (shape, bytes) = (shape.unwrap_or_default(), call.output_bytes(k)?);
-        let tensor = if port.elem == Elem::Str {
-            // SAFETY: the run left so many strings there.
-            let text = |t: &Text| unsafe { bytes_at(t.data, t.size) }.into();
-            let count = bytes / size_of::<Text>();
-            // SAFETY: as above.
-            let texts = if count == 0 { &[][..] } else { unsafe { std::slice::from_raw_parts(call.output_data(k).cast(), count) } };
-            Tensor::from_strings(&shape, texts.iter().map(text).collect())
-        } else {
-            // SAFETY: the run wrote so many bytes there.
-            Tensor::from_bytes(port.elem, shape, unsafe { bytes_at(call.output_data(k), bytes) }.to_vec())
-        };
-        tensors.push(tensor.ok_or_else(|| Error::Compile(format!("output {:?} has no tensor", port.name)))?);
+
+    /// Runs it once.
+    ///
+    /// # Errors
+    /// If a node fails.
+    pub fn run(&mut self) -> Result<(), Error> {
+        Ok(self.call.run(None)?)
     }
-    Ok(tensors)
+
+    /// What the last run computed for the first outputs, which are these.
+    ///
+    /// # Errors
+    /// If an output is no tensor.
+    pub fn outputs(&mut self, ports: &[Port]) -> Result<Vec<Tensor>, Error> {
+        let mut tensors = Vec::with_capacity(ports.len());
+        for (k, port) in ports.iter().enumerate() {
+            let shape: Option<Vec<usize>> = self.call.output_dims(k)?.iter().map(|&d| usize::try_from(d).ok()).collect();
+            let (shape, bytes) = (shape.unwrap_or_default(), self.call.output_bytes(k)?);
+            let data = self.call.output_data(k);
+            let tensor = if port.elem == Elem::Str {
+                // SAFETY: the run left so many strings there.
+                let text = |t: &Text| unsafe { bytes_at(t.data, t.size) }.into();
+                let count = bytes / size_of::<Text>();
+                // SAFETY: as above.
+                let texts = if count == 0 { &[][..] } else { unsafe { std::slice::from_raw_parts(data.cast(), count) } };
+                Tensor::from_strings(&shape, texts.iter().map(text).collect())
+            } else {
+                // SAFETY: the run wrote so many bytes there.
+                Tensor::from_bytes(port.elem, shape, unsafe { bytes_at(data, bytes) }.to_vec())
+            };
+            tensors.push(tensor.ok_or_else(|| Error::Compile(format!("output {:?} has no tensor", port.name)))?);
+        }
+        Ok(tensors)
+    }
 }
 
 /// # Safety

@@ -39,6 +39,8 @@ ENGINES: dict[str, Engine] = {
         Engine("tract", "tract", "f32", "model.onnx", None),
         Engine("graphc", "graphc", "f32", "saved_model", None),
         Engine("graphc-cached", "graphc, from its cache", "f32", "saved_model", None, ("--cache", "{work}/cache"), start_only=True),
+        # Compiled as the converters of other engines compile: before it is measured.
+        Engine("graphc-ahead", "graphc, compiled ahead", "f32", "model.graphc", None, start_only=True),
         Engine("openvino-bf16", "OpenVINO", "bf16", "openvino.xml", "runtimes"),
     )
 }
@@ -78,18 +80,29 @@ def first_cpus(count: int) -> set[int]:
     return set(sorted(os.sched_getaffinity(0))[:count])
 
 
-def graphc_command(binary: Path, folder: Path, batch: int, threads: int, further: tuple[str, ...] = ()) -> list[str]:
-    """The command of a graphc binary that answers bursts on a model."""
-    prepared, graph, meta_file = folder / f"batch_{batch}.npz", folder / "graph.pb", folder / "meta.json"
-    inputs = prepared if prepared.exists() or batch != 1 else folder / "io_0.npz"
+def model_words(folder: Path) -> list[str]:
+    """The arguments of a graphc command that name a model and its function."""
+    graph, meta_file = folder / "graph.pb", folder / "meta.json"
     meta = json.loads(meta_file.read_text()) if meta_file.exists() else {}
-    words: list[str | Path | int] = [binary, "bench", graph if graph.exists() else folder / "saved_model"]
-    words += ["--interactive", "--input", inputs, "--threads", threads, *further]
     if graph.exists():
-        words += ["--feed", ",".join(meta["frozen_inputs"]), "--fetch", ",".join(meta["frozen_outputs"])]
-    elif "signature" in meta:
-        words += ["--signature", meta["signature"]]
+        return [str(graph), "--feed", ",".join(meta["frozen_inputs"]), "--fetch", ",".join(meta["frozen_outputs"])]
+    return [str(folder / "saved_model"), *(["--signature", meta["signature"]] if "signature" in meta else [])]
+
+
+def graphc_command(
+    binary: Path, folder: Path, batch: int, threads: int, further: tuple[str, ...] = (), package: Path | None = None
+) -> list[str]:
+    """The command of a graphc binary that answers bursts on a model, or on a package that was made of it."""
+    prepared = folder / f"batch_{batch}.npz"
+    inputs = prepared if prepared.exists() or batch != 1 else folder / "io_0.npz"
+    words: list[str | Path | int] = [binary, "bench", *([package] if package else model_words(folder))]
+    words += ["--interactive", "--input", inputs, "--threads", threads, *further]
     return [str(w) for w in words]
+
+
+def ahead_command(binary: Path, folder: Path) -> list[str]:
+    """The command that compiles a model to the package of `graphc-ahead`."""
+    return [str(binary), "compile", *model_words(folder), "--output", str(folder / ENGINES["graphc-ahead"].file)]
 
 
 def worker_command(engine: Engine, programs: Programs, folder: Path, batch: int, threads: int, outputs: Path) -> list[str]:
@@ -102,5 +115,6 @@ def worker_command(engine: Engine, programs: Programs, folder: Path, batch: int,
         words = [programs.tract or "tract_worker", folder / engine.file, inputs, threads, outputs]
     else:
         flags = (flag.replace("{work}", str(programs.work)) for flag in engine.flags)
-        return graphc_command(programs.graphc, folder, batch, threads, ("--output", str(outputs), *flags))
+        package = folder / engine.file if engine.file.endswith(".graphc") else None
+        return graphc_command(programs.graphc, folder, batch, threads, ("--output", str(outputs), *flags), package)
     return [str(w) for w in words]

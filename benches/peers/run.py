@@ -259,6 +259,9 @@ def main() -> None:
             continue
         if args.prepare:
             continue
+        if "graphc-ahead" in names:
+            # Each time: a package is for the graphc that made it.
+            environments.command(*engines.ahead_command(programs.graphc, folder))
         for batch in args.batch:
             if reason := refusals(folder).get(f"batch_{batch}.npz"):
                 note(f"{model} does not take batch {batch}: {reason}")

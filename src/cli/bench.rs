@@ -1,10 +1,12 @@
 //! `graphc bench`: latency of a model, and where the time goes.
 
 use super::inputs::InputArgs;
+use super::packages::Function;
 use super::run::views;
 use super::{Failure, ModelArgs, outln, print_json, print_line};
+use graphc::aot::Package;
 use graphc::profile::{KernelShare, Limits, Profile};
-use graphc::{Callable, RunOptions, Tensor, View};
+use graphc::{Port, RunOptions, Tensor};
 use serde::Serialize;
 use std::io::BufRead;
 use std::path::PathBuf;
@@ -15,7 +17,8 @@ use std::time::{Duration, Instant};
 Examples:
   graphc bench model/ --threads 2
   graphc bench model/ --shape 8 --profile --seconds 5
-  graphc bench model/ --roofline model.svg")]
+  graphc bench model/ --roofline model.svg
+  graphc bench model.graphc                               a package that `graphc compile` made")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -52,6 +55,13 @@ struct Start {
     first_run_ms: f64,
 }
 
+impl Start {
+    fn new(times: [Duration; 3]) -> Start {
+        let [load_ms, compile_ms, first_run_ms] = times.map(|d| d.as_secs_f64() * 1e3);
+        Start { load_ms, compile_ms, first_run_ms }
+    }
+}
+
 /// Runs one after the other.
 #[derive(Serialize)]
 struct Burst {
@@ -84,6 +94,9 @@ struct ProfileReport {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
+    if Package::is_one(&args.model.model) {
+        return run_package(args);
+    }
     let begin = Instant::now();
     let session = args.model.open(args.threads)?;
     let loaded = begin.elapsed();
@@ -100,20 +113,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let compiled = begin.elapsed();
     let answers = callable.run(&views)?;
-    let first = begin.elapsed() - compiled;
+    let start = Start::new([loaded, chosen + compiled, begin.elapsed() - compiled]);
     args.model.note_integers(&session);
-    let ms = |d: Duration| d.as_secs_f64() * 1e3;
-    let start = Start { load_ms: ms(loaded), compile_ms: ms(chosen + compiled), first_run_ms: ms(first) };
     let mut memory: Vec<Vec<u8>> = answers.iter().map(|t| t.bytes().to_vec()).collect();
-    if let Some(path) = &args.output {
-        let named: Vec<(String, Tensor)> = callable.outputs().iter().map(|p| p.name.clone()).zip(answers).collect();
-        graphc::npz::write(path, &named).map_err(|e| Failure::output(format!("{}: {e}", path.display())))?;
-    }
+    save(args, callable.outputs(), answers)?;
     let mut outputs: Vec<&mut [u8]> = memory.iter_mut().map(Vec::as_mut_slice).collect();
+    let mut once = || Ok(callable.run_into(&views, &mut outputs, &mut RunOptions::default())?);
     if args.interactive {
-        return converse(&callable, &views, &mut outputs, &start);
+        return converse(&mut once, &start);
     }
-    let burst = burst(&callable, &views, &mut outputs, args.seconds)?;
+    let burst = burst(&mut once, args.seconds)?;
     let mut report = Report { threads: args.threads.max(1), start, burst, profile: None };
     if args.profile || args.roofline.is_some() {
         let mut profile = Profile::new(&callable, &views)?;
@@ -134,14 +143,47 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.json { print_json(&report) } else { print(&report) }
 }
 
+/// The latency of a package, which nothing compiles.
+fn run_package(args: &Args) -> Result<(), Failure> {
+    if args.profile || args.roofline.is_some() {
+        return Err(Failure::usage("--profile and --roofline are for models: name the one that the package was compiled from"));
+    }
+    let begin = Instant::now();
+    let function = Function::open(&args.model, args.threads)?;
+    let loaded = begin.elapsed();
+    let inputs = args.inputs.tensors(&function.inputs)?;
+    let feeds = views(&inputs)?;
+    let begin = Instant::now();
+    let mut fed = function.fed(&feeds)?;
+    fed.run()?;
+    let start = Start::new([loaded, Duration::ZERO, begin.elapsed()]);
+    if args.output.is_some() {
+        save(args, &function.outputs, fed.outputs()?)?;
+    }
+    let mut once = || fed.run();
+    if args.interactive {
+        return converse(&mut once, &start);
+    }
+    let burst = burst(&mut once, args.seconds)?;
+    let report = Report { threads: args.threads.max(1), start, burst, profile: None };
+    if args.json { print_json(&report) } else { print(&report) }
+}
+
+/// Saves the outputs of the first run where the arguments say.
+fn save(args: &Args, ports: &[Port], outputs: Vec<Tensor>) -> Result<(), Failure> {
+    let Some(path) = &args.output else { return Ok(()) };
+    let named: Vec<(String, Tensor)> = ports.iter().map(|p| p.name.clone()).zip(outputs).collect();
+    graphc::npz::write(path, &named).map_err(|e| Failure::output(format!("{}: {e}", path.display())))
+}
+
 /// Runs for some seconds, at least three times.
-fn burst(callable: &Callable, views: &[View], outputs: &mut [&mut [u8]], seconds: f64) -> Result<Burst, Failure> {
+fn burst(once: &mut dyn FnMut() -> Result<(), Failure>, seconds: f64) -> Result<Burst, Failure> {
     let limit = Duration::from_secs_f64(seconds.clamp(0.01, 3600.0));
     let mut times = Vec::new();
     let begin = Instant::now();
     while begin.elapsed() < limit || times.len() < 3 {
         let t = Instant::now();
-        callable.run_into(views, outputs, &mut RunOptions::default())?;
+        once()?;
         times.push(t.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
@@ -150,12 +192,12 @@ fn burst(callable: &Callable, views: &[View], outputs: &mut [&mut [u8]], seconds
 }
 
 /// One line of JSON for the start, then one for each burst that standard input asks for: so bursts of several programs can be interleaved.
-fn converse(callable: &Callable, views: &[View], outputs: &mut [&mut [u8]], start: &Start) -> Result<(), Failure> {
+fn converse(once: &mut dyn FnMut() -> Result<(), Failure>, start: &Start) -> Result<(), Failure> {
     print_line(start)?;
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|e| Failure::usage(format!("standard input: {e}")))?;
         let seconds = line.trim().parse().map_err(|_| Failure::usage(format!("`{line}` is no number of seconds")))?;
-        print_line(&burst(callable, views, outputs, seconds)?)?;
+        print_line(&burst(once, seconds)?)?;
     }
     Ok(())
 }

@@ -146,9 +146,10 @@ impl ModelArgs {
     /// Opens the model, with a progress line on a terminal.
     fn open(&self, threads: usize) -> Result<graphc::Session, Failure> {
         if graphc::aot::Package::is_one(&self.model) {
-            let message =
-                format!("{} is a package, which `graphc run` runs; name the model that it was compiled from", self.model.display());
-            return Err(Failure::usage(message));
+            let file = self.model.display();
+            return Err(Failure::usage(format!(
+                "{file} is a package, which run, check and bench take; name the model it was made from"
+            )));
         }
         let (tags, checkpoint, files) = (self.tags.clone(), self.checkpoint.clone(), self.files.clone());
         let options = SessionOptions {

@@ -3,7 +3,7 @@
 use super::run::views;
 use super::{Failure, ModelArgs};
 use graphc::aot::{self, Package};
-use graphc::{DeviceName, Port, Tensor};
+use graphc::{DeviceName, Port, Tensor, View};
 
 /// A function of a package, on the device where it runs.
 pub struct Function {
@@ -60,6 +60,46 @@ impl Function {
             Place::Cpu(instance, at) => graphc::linked::call(instance, *at, &self.outputs, &feeds)?,
             #[cfg(feature = "gpu-driver")]
             Place::Gpu(f) => f.run(&feeds, &mut graphc::RunOptions::default())?,
+        })
+    }
+
+    /// The function with its inputs, to be run many times: on the CPU in the same memory.
+    pub fn fed<'a>(&'a self, feeds: &'a [View<'a>]) -> Result<Fed<'a>, Failure> {
+        Ok(match &self.place {
+            Place::Cpu(instance, at) => Fed::Cpu(graphc::linked::Fed::new(instance, *at, feeds)?, &self.outputs),
+            #[cfg(feature = "gpu-driver")]
+            Place::Gpu(function) => Fed::Gpu { function, feeds, outputs: Vec::new() },
+        })
+    }
+}
+
+/// A function of a package with its inputs.
+pub enum Fed<'a> {
+    Cpu(graphc::linked::Fed<'a>, &'a [Port]),
+    #[cfg(feature = "gpu-driver")]
+    Gpu {
+        function: &'a graphc_runtime::DeviceFunction,
+        feeds: &'a [View<'a>],
+        outputs: Vec<Tensor>,
+    },
+}
+
+impl Fed<'_> {
+    pub fn run(&mut self) -> Result<(), Failure> {
+        match self {
+            Fed::Cpu(fed, _) => fed.run()?,
+            #[cfg(feature = "gpu-driver")]
+            Fed::Gpu { function, feeds, outputs } => *outputs = function.run(feeds, &mut graphc::RunOptions::default())?,
+        }
+        Ok(())
+    }
+
+    /// What the last run computed.
+    pub fn outputs(&mut self) -> Result<Vec<Tensor>, Failure> {
+        Ok(match self {
+            Fed::Cpu(fed, ports) => fed.outputs(ports)?,
+            #[cfg(feature = "gpu-driver")]
+            Fed::Gpu { outputs, .. } => outputs.clone(),
         })
     }
 }
