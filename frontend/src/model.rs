@@ -10,7 +10,7 @@ use crate::proto::attr_value::Value as Attr;
 use crate::proto::{AttrValue, GraphDef, MetaGraphDef, SavedModel, TensorProto};
 use crate::raise::raise;
 use crate::signature::{Signature, read_signatures};
-use crate::source::{self, Source};
+use crate::source::{self, MappedFile, Source};
 use crate::tensor::RawTensor;
 use crate::variables::{self, Variable};
 use bytes::Bytes;
@@ -50,6 +50,8 @@ pub struct Asset {
 #[derive(Debug)]
 pub struct Model {
     pub(crate) file: PathBuf,
+    /// The file in memory, to which constants of the graph refer.
+    mapped: MappedFile,
     pub(crate) graph: RawGraph,
     pub(crate) library: Library,
     pub(crate) variables: Vec<Variable>,
@@ -70,8 +72,9 @@ const INIT_SIGNATURE: &str = "__saved_model_init_op";
 impl Model {
     /// Opens a SavedModel directory, a GraphDef (`.pb`, `.pbtxt`), a MetaGraphDef (`.meta`) or one file of a SavedModel.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Model> {
-        let (source, file) = source::open(path.as_ref(), &options.limits)?;
-        Model::from_source(source, &file, options).map_err(|e| e.in_file(&file))
+        let (source, file, mapped) = source::open(path.as_ref(), &options.limits)?;
+        let model = Model::from_source(source, &file, options).map_err(|e| e.in_file(&file))?;
+        Ok(Model { mapped, ..model })
     }
 
     /// A model of a graph alone, without a file.
@@ -114,6 +117,7 @@ impl Model {
         let variable_index = variables.iter().enumerate().map(|(i, v)| (v.key.clone(), i)).collect();
         Ok(Model {
             file: file.to_path_buf(),
+            mapped: MappedFile::default(),
             graph,
             library,
             variables,
@@ -126,6 +130,12 @@ impl Model {
             producer,
             tensorflow_version: info.tensorflow_version,
         })
+    }
+
+    /// What was read of files takes no memory until it is read again. For when constants and variables are in use elsewhere.
+    pub fn forget_pages(&self) {
+        self.mapped.forget_pages();
+        self.checkpoint.iter().for_each(Checkpoint::forget_pages);
     }
 
     /// The file that was read.

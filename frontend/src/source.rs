@@ -7,6 +7,7 @@ use crate::{chunked, textproto, wire};
 use bytes::Bytes;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A model as decoded from its file.
 pub(crate) enum Source {
@@ -16,8 +17,38 @@ pub(crate) enum Source {
     Graph(GraphDef),
 }
 
+/// A whole file in memory, whose pages can be given back.
+#[derive(Debug, Default)]
+pub(crate) struct MappedFile {
+    pub bytes: Bytes,
+    /// What `bytes` refers to; none for an empty file.
+    map: Option<Arc<memmap2::Mmap>>,
+}
+
+impl MappedFile {
+    /// Bytes of a mapping below which it is not worth a call of the system.
+    const LEAST: usize = 1 << 20;
+
+    /// Its pages take no memory until they are read again.
+    pub fn forget_pages(&self) {
+        if let Some(map) = self.map.as_ref().filter(|m| m.len() >= MappedFile::LEAST) {
+            // A hint that may fail. SAFETY: nothing writes to the mapping, so that the file has what it holds.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+}
+
+/// Keeps a mapping while bytes refer to it.
+struct Owner(Arc<memmap2::Mmap>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Maps a file into memory, read only. The pages are shared with the file and counted only as they are touched.
-pub(crate) fn map_file(path: &Path, limit: u64) -> Result<Bytes> {
+pub(crate) fn map_file(path: &Path, limit: u64) -> Result<MappedFile> {
     let io = |e: std::io::Error| Error::from(ErrorKind::Io { message: e.to_string() }).in_file(path);
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
@@ -28,12 +59,12 @@ pub(crate) fn map_file(path: &Path, limit: u64) -> Result<Bytes> {
         return Err(Error::from(ErrorKind::FileTooLarge { bytes: metadata.len(), limit }).in_file(path));
     }
     if metadata.len() == 0 {
-        return Ok(Bytes::new());
+        return Ok(MappedFile::default());
     }
     // SAFETY: the mapping is read only. As for every mapped file, another process that truncates the file while it is
     // open ends this one with SIGBUS, and one that writes into it changes values; neither breaks the type, bytes are always valid.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-    Ok(Bytes::from_owner(map))
+    let map = Arc::new(unsafe { memmap2::Mmap::map(&file) }.map_err(io)?);
+    Ok(MappedFile { bytes: Bytes::from_owner(Owner(map.clone())), map: Some(map) })
 }
 
 /// Maps `len` bytes at `offset` of a file that [`map_file`] accepted and passes them to `check`. After that they take no memory until they
@@ -53,12 +84,13 @@ pub(crate) fn map_part(path: &Path, offset: u64, len: usize, check: &dyn Fn(&[u8
     Ok(Bytes::from_owner(map))
 }
 
-/// Opens a SavedModel directory, or a `.pb`, `.pbtxt`, `.meta` or `.cpb` file.
-pub(crate) fn open(path: &Path, limits: &Limits) -> Result<(Source, PathBuf)> {
+/// Opens a SavedModel directory, or a `.pb`, `.pbtxt`, `.meta` or `.cpb` file. Tells which file that is.
+pub(crate) fn open(path: &Path, limits: &Limits) -> Result<(Source, PathBuf, MappedFile)> {
     let is_dir = std::fs::metadata(path).map_err(|e| Error::from(ErrorKind::Io { message: e.to_string() }).in_file(path))?.is_dir();
     let file = if is_dir { saved_model_file(path)? } else { path.to_path_buf() };
-    let source = open_file(&file, limits).map_err(|e| e.in_file(&file))?;
-    Ok((source, file))
+    let mapped = map_file(&file, limits.max_file_bytes)?;
+    let source = decode(mapped.bytes.clone(), &file, limits).map_err(|e| e.in_file(&file))?;
+    Ok((source, file, mapped))
 }
 
 fn saved_model_file(dir: &Path) -> Result<PathBuf> {
@@ -70,8 +102,8 @@ fn saved_model_file(dir: &Path) -> Result<PathBuf> {
     })
 }
 
-fn open_file(file: &Path, limits: &Limits) -> Result<Source> {
-    let bytes = map_file(file, limits.max_file_bytes)?;
+/// Decodes the content of a file.
+fn decode(bytes: Bytes, file: &Path, limits: &Limits) -> Result<Source> {
     let stem = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
     let extension = file.extension().and_then(|s| s.to_str()).unwrap_or_default();
     let dir = file.parent().unwrap_or(Path::new(".")).to_path_buf();

@@ -328,9 +328,16 @@ impl Callable {
     fn compile(&self, feeds: Option<&[View]>) -> Result<Arc<Program>> {
         self.compiled_whole()?;
         let source = self.source()?;
-        let Some(place) = &self.place else { return specialise::compile(&self.shared, source, feeds).map(Arc::new) };
-        let (program, object) = specialise::compile_kept(&self.shared, source, feeds)?;
-        place.save(&self.inputs, &self.outputs, &program, &object);
+        let program = match &self.place {
+            None => specialise::compile(&self.shared, source, feeds)?,
+            Some(place) => {
+                let (program, object) = specialise::compile_kept(&self.shared, source, feeds)?;
+                place.save(&self.inputs, &self.outputs, &program, &object);
+                program
+            }
+        };
+        // The weights are packed.
+        self.shared.model()?.forget_pages();
         Ok(Arc::new(program))
     }
 

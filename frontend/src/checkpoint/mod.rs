@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::proto::bundle_header_proto::Endianness;
 use crate::proto::{BundleEntryProto, BundleHeaderProto};
-use crate::source::{map_file, map_part};
+use crate::source::{MappedFile, map_file, map_part};
 use crate::tensor::{RawTensor, TensorData, element_count, full_shape};
 use bytes::{Buf, Bytes};
 use prost::Message as _;
@@ -27,7 +27,7 @@ const OWN_MAPPING: usize = 1 << 18;
 pub struct Checkpoint {
     prefix: PathBuf,
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
-    shards: Vec<OnceLock<Bytes>>,
+    shards: Vec<OnceLock<MappedFile>>,
     check_crc: bool,
     limits: Limits,
 }
@@ -46,7 +46,7 @@ impl Checkpoint {
         if !index.exists() && prefix.is_file() {
             return Err(Error::from(ErrorKind::CheckpointV1 {}).in_file(prefix));
         }
-        let bytes = map_file(&index, limits.max_file_bytes)?;
+        let bytes = map_file(&index, limits.max_file_bytes)?.bytes;
         Checkpoint::from_index(&bytes, prefix, check_crc, limits).map_err(|e| e.in_file(&index))
     }
 
@@ -134,6 +134,11 @@ impl Checkpoint {
         Ok(RawTensor { dtype, shape, data }.normalised())
     }
 
+    /// Its data takes no memory until it is read again.
+    pub(crate) fn forget_pages(&self) {
+        self.shards.iter().filter_map(OnceLock::get).for_each(MappedFile::forget_pages);
+    }
+
     fn shard_path(&self, entry: &BundleEntryProto) -> PathBuf {
         with_suffix(&self.prefix, &format!(".data-{:05}-of-{:05}", entry.shard_id, self.shards.len()))
     }
@@ -142,11 +147,11 @@ impl Checkpoint {
     fn stored_bytes(&self, key: &str, entry: &BundleEntryProto) -> Result<Bytes> {
         let shard = usize::try_from(entry.shard_id).ok().and_then(|i| self.shards.get(i));
         let shard = shard.ok_or_else(|| self.bad(key, format!("it lies in data shard {}, which there is not", entry.shard_id)))?;
-        let bytes = match shard.get() {
-            Some(bytes) => bytes,
+        let MappedFile { bytes, .. } = match shard.get() {
+            Some(mapped) => mapped,
             None => {
-                let bytes = map_file(&self.shard_path(entry), u64::MAX)?;
-                shard.get_or_init(|| bytes)
+                let mapped = map_file(&self.shard_path(entry), u64::MAX)?;
+                shard.get_or_init(|| mapped)
             }
         };
         let range = usize::try_from(entry.offset).ok().zip(usize::try_from(entry.size).ok());
@@ -236,7 +241,7 @@ impl Checkpoint {
             return Err(self.bad(key, "its stored slices do not cover it exactly once"));
         }
         // Only now, when the pieces are known to exist, is the room taken: several of them may be the same bytes of the file.
-        let mapped = self.shards.iter().filter_map(OnceLock::get).map(Bytes::len).fold(0, usize::saturating_add);
+        let mapped = self.shards.iter().filter_map(OnceLock::get).map(|m| m.bytes.len()).fold(0, usize::saturating_add);
         let most = self.limits.max_constant_bytes.max(mapped);
         let total = wanted.elements().checked_mul(size).filter(|n| *n <= most);
         let total = total.ok_or_else(|| self.bad(key, "its slices take more than Limits::max_constant_bytes"))?;
