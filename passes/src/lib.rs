@@ -18,6 +18,7 @@ pub mod pass;
 pub mod pipeline;
 pub mod plan;
 pub mod precision;
+pub mod projections;
 pub mod quantise;
 pub mod regions;
 pub mod reshapes;

@@ -3,7 +3,7 @@
 use crate::pass::{Diag, Pass, PassCx};
 use crate::{
     activations, arith, attention, contractions, cse, dce, epilogue, fold, fuse, images, inline, norms, padding, precision,
-    quantise, regions, reshapes, schedule, simplify, strassen, strides, transposes, weights,
+    projections, quantise, regions, reshapes, schedule, simplify, strassen, strides, transposes, weights,
 };
 use graphc_ir::Module;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ pub fn standard() -> Vec<Box<dyn Pass>> {
         Box::new(arith::Arith),
         Box::new(cse::Cse),
         Box::new(regions::Regions),
+        Box::new(projections::Projections),
         Box::new(dce::Dce),
         // Ops that the graph spells out.
         Box::new(activations::Activations),
