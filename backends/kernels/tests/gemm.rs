@@ -287,3 +287,54 @@ fn activations_at_their_edges() {
         });
     }
 }
+
+/// Products that share their weights, with rows `[m, batch]` apart as well as `[batch, m]`: whichever is longer.
+#[test]
+fn gemm_of_batches_with_common_weights() {
+    let mut r = Rng(7);
+    for (m, batch) in [(1, 9), (1, 40), (3, 20), (20, 3), (2, 2)] {
+        for (outer_batch, with_residual, threads) in [(true, false, 1), (true, true, 3), (false, false, 3), (false, true, 1)] {
+            let (n, k, nr) = (40, 33, 32);
+            let (x, w, residual) = (r.floats(m * batch * k), r.floats(k * n), r.floats(m * batch * n));
+            let bias = r.floats(n);
+            let mut packed = vec![0f32; packed_len(k, n, nr)];
+            pack_panels(&mut packed, float_bytes(&w), k, n, n, 1, nr, 0..panels(n, nr));
+            // Row `i` of product `b` is row `b * of_batch + i * of_row` of all.
+            let [of_row, of_batch] = if outer_batch { [1, m] } else { [batch, 1] };
+            let mut want = vec![0f64; m * batch * n];
+            for at in 0..m * batch {
+                for j in 0..n {
+                    let sum: f64 = (0..k).map(|q| x[at * k + q] as f64 * w[q * n + j] as f64).sum();
+                    let added = if with_residual { residual[at * n + j] as f64 } else { 0.0 };
+                    want[at * n + j] = sum + bias[j] as f64 + added;
+                }
+            }
+            each_tier(|tier| {
+                let mut y = vec![0f32; m * batch * n];
+                let args = GemmArgs {
+                    x: x.as_ptr(),
+                    w: packed.as_ptr(),
+                    y: y.as_mut_ptr(),
+                    m: m as i64,
+                    n: n as i64,
+                    k: k as i64,
+                    nr: nr as i64,
+                    lda: (of_row * k) as i64,
+                    ldc: (of_row * n) as i64,
+                    ldr: (of_row * n) as i64,
+                    batch: batch as i64,
+                    x_batch: (of_batch * k) as i64,
+                    y_batch: (of_batch * n) as i64,
+                    residual_batch: (of_batch * n) as i64,
+                    bias: bias.as_ptr(),
+                    residual: if with_residual { residual.as_ptr() } else { core::ptr::null() },
+                    // SAFETY: all words zero is an argument list of absent operands.
+                    ..unsafe { core::mem::zeroed() }
+                };
+                assert_eq!(launch(threads, gc_gemm_f32, &args), 0);
+                let err = error(&y, &want, k);
+                assert!(err < 2e-6, "{tier:?} m {m} batch {batch} of_row {of_row} residual {with_residual}: error {err:e}");
+            });
+        }
+    }
+}

@@ -131,19 +131,41 @@ unsafe fn multiply_words(ctx: &Ctx, g: &GemmArgs, factors: Factors) -> i32 {
     unsafe { multiply(ctx, &words, factors) }
 }
 
+/// Products that have their weights in common, with the longer of `m` and `batch` as the rows: few rows read weights as often as many.
+fn by_longer(g: &GemmArgs, sizes: [usize; 5]) -> GemmArgs {
+    let [lda, ldc, ldr, m, batch] = sizes.map(|v| v as i64);
+    let apart = g.x_batch > 0 && g.y_batch > 0 && (g.residual.is_null() || g.residual_batch > 0);
+    if batch <= m || g.w_batch != 0 || g.bias_batch != 0 || !apart {
+        return GemmArgs { m, batch, lda, ldc, ldr, ..*g };
+    }
+    GemmArgs {
+        m: batch,
+        batch: m,
+        lda: g.x_batch,
+        x_batch: lda,
+        ldc: g.y_batch,
+        y_batch: ldc,
+        ldr: g.residual_batch,
+        residual_batch: ldr,
+        ..*g
+    }
+}
+
 /// `g` counts words of the factors.
 unsafe fn multiply(ctx: &Ctx, g: &GemmArgs, factors: Factors) -> i32 {
     let Some([m, n, k, nr, lda, ldc, ldr, batch]) = sizes([g.m, g.n, g.k, g.nr, g.lda, g.ldc, g.ldr, g.batch]) else {
         return Status::InvalidShape as i32;
     };
-    let ldr = or(ldr, n);
-    let Some(epilogue) = epilogue_of!(g, ldr, factors.numbers).filter(|_| crate::pack::PANEL_WIDTHS.contains(&nr)) else {
+    if !crate::pack::PANEL_WIDTHS.contains(&nr) {
         return Status::InvalidShape as i32;
-    };
+    }
     if m == 0 || n == 0 {
         return Status::Ok as i32;
     }
-    let (lda, ldc, batch) = (or(lda, k), or(ldc, n), or(batch, 1));
+    let (lda, ldc, ldr, batch) = (or(lda, k), or(ldc, n), or(ldr, n), or(batch, 1));
+    let g = &by_longer(g, [lda, ldc, ldr, m, batch]);
+    let [m, batch, lda, ldc] = [g.m, g.batch, g.lda, g.ldc].map(|v| v as usize);
+    let Some(epilogue) = epilogue_of!(g, g.ldr as usize, factors.numbers) else { return Status::InvalidShape as i32 };
     let shift = |p: *const f32, s: Stored, by: i64| if p.is_null() { p } else { s.at(p, by as usize) };
     // SAFETY: by the contract.
     unsafe {
