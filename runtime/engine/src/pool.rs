@@ -1,7 +1,9 @@
 //! The pool of workers that kernels and fused loops share their chunks with.
 //!
-//! A job is a number of chunks; whoever is free claims the next one from one atomic word. The caller claims too and waits only for
-//! chunks that somebody has started, so a worker that the system put to sleep delays a job by one chunk at most.
+//! A job is a number of chunks, of which each thread has a share of neighbours: it claims them from the first on, and then the last ones
+//! of others. So a thread finds in its cache what it wrote in the job before, for rows of one tensor become rows of the next. The caller
+//! claims too and waits only for chunks that somebody has started, so a worker that the system put to sleep delays a job by one chunk at
+//! most.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -15,7 +17,7 @@ use graphc_abi::Body;
 /// Rounds that an idle worker polls before it sleeps: some tens of microseconds, the usual gap between two launches of a run.
 const SPINS: u32 = 4000;
 
-/// Bits of the claim word for the next chunk and for the number of chunks.
+/// Bits of a share's word for its next chunk and for the end of its chunks.
 const CHUNK_BITS: u32 = 24;
 const CHUNK_MASK: u64 = (1 << CHUNK_BITS) - 1;
 
@@ -30,8 +32,10 @@ struct Job {
 }
 
 struct Shared {
-    /// `generation << 48 | chunks << 24 | next chunk`; nothing to do while `next == chunks`.
-    claim: Line<AtomicU64>,
+    /// The number of the last job.
+    generation: Line<AtomicU64>,
+    /// Of each thread: `generation << 48 | end << 24 | next`; its chunks are taken while `next == end`.
+    shares: Box<[Line<AtomicU64>]>,
     done: Line<AtomicUsize>,
     /// Written while nothing is claimable, read after a claim.
     job: UnsafeCell<Job>,
@@ -42,7 +46,7 @@ struct Shared {
     bed: Bed,
 }
 
-// SAFETY: `job` is written only by the holder of `busy` while no chunk can be claimed, and published by the release store to `claim`.
+// SAFETY: `job` is written only by the holder of `busy` while no chunk can be claimed, and published by the release stores to `shares`.
 unsafe impl Sync for Shared {}
 // SAFETY: a job's data outlives the job, by the contract of `Pool::parallel_for`.
 unsafe impl Send for Shared {}
@@ -95,23 +99,26 @@ unsafe impl Sync for Pool {}
 unsafe extern "C" fn idle(_: *const c_void, _: usize, _: usize) {}
 
 impl Shared {
-    fn claim(&self) -> Option<usize> {
-        let mut word = self.claim.0.load(Acquire);
+    /// A chunk of a share: the next one, or the last.
+    fn claim_of(&self, share: usize, last: bool) -> Option<usize> {
+        let mut word = self.shares[share].0.load(Acquire);
         loop {
-            let (next, chunks) = (word & CHUNK_MASK, word >> CHUNK_BITS & CHUNK_MASK);
-            if next >= chunks {
+            let (next, end) = (word & CHUNK_MASK, word >> CHUNK_BITS & CHUNK_MASK);
+            if next >= end {
                 return None;
             }
-            match self.claim.0.compare_exchange_weak(word, word + 1, AcqRel, Acquire) {
-                Ok(_) => return Some(next as usize),
+            let (left, chunk) = if last { (word - (1 << CHUNK_BITS), end - 1) } else { (word + 1, next) };
+            match self.shares[share].0.compare_exchange_weak(word, left, AcqRel, Acquire) {
+                Ok(_) => return Some(chunk as usize),
                 Err(w) => word = w,
             }
         }
     }
 
-    fn has_work(&self) -> bool {
-        let word = self.claim.0.load(SeqCst);
-        word & CHUNK_MASK < word >> CHUNK_BITS & CHUNK_MASK
+    /// A chunk for a thread, from its own share while that has some.
+    fn claim(&self, worker: usize) -> Option<usize> {
+        let all = self.shares.len();
+        self.claim_of(worker, false).or_else(|| (worker + 1..worker + all).find_map(|k| self.claim_of(k % all, true)))
     }
 
     fn run(&self, chunk: usize, worker: usize) {
@@ -124,17 +131,20 @@ impl Shared {
     }
 
     fn work(&self, worker: usize) {
-        let mut idle_rounds = 0;
+        let (mut seen, mut idle_rounds) = (0, 0);
         while !self.quit.load(Relaxed) {
-            if let Some(chunk) = self.claim() {
-                self.run(chunk, worker);
-                idle_rounds = 0;
+            let generation = self.generation.0.load(Acquire);
+            if generation != seen {
+                while let Some(chunk) = self.claim(worker) {
+                    self.run(chunk, worker);
+                }
+                (seen, idle_rounds) = (generation, 0);
             } else if idle_rounds < SPINS {
                 idle_rounds += 1;
                 core::hint::spin_loop();
             } else {
                 self.asleep.0.fetch_add(1, SeqCst);
-                self.bed.sleep(|| self.has_work() || self.quit.load(SeqCst));
+                self.bed.sleep(|| self.generation.0.load(SeqCst) != seen || self.quit.load(SeqCst));
                 self.asleep.0.fetch_sub(1, SeqCst);
                 idle_rounds = 0;
             }
@@ -159,7 +169,8 @@ impl Pool {
     /// A pool that computes on `threads` threads, or as many as the system gives; with 0 or 1 it starts none.
     pub fn new(threads: usize) -> Pool {
         let shared = Arc::new(Shared {
-            claim: Line(AtomicU64::new(0)),
+            generation: Line(AtomicU64::new(0)),
+            shares: (0..threads.max(1)).map(|_| Line(AtomicU64::new(0))).collect(),
             done: Line(AtomicUsize::new(0)),
             job: UnsafeCell::new(Job { body: idle, data: ptr::null() }),
             busy: AtomicBool::new(false),
@@ -206,12 +217,17 @@ impl Pool {
         // SAFETY: `busy` is ours and every chunk of the last job is done, so no worker reads the job now.
         unsafe { *s.job.get() = Job { body, data } };
         s.done.0.store(0, Relaxed);
-        let generation = (s.claim.0.load(Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
-        s.claim.0.store(generation << (2 * CHUNK_BITS) | (chunks as u64) << CHUNK_BITS, SeqCst);
+        let generation = s.generation.0.load(Relaxed).wrapping_add(1);
+        let threads = self.threads();
+        for (k, share) in s.shares.iter().enumerate().take(threads) {
+            let [next, end] = [k, k + 1].map(|k| (chunks * k / threads) as u64);
+            share.0.store(generation << (2 * CHUNK_BITS) | end << CHUNK_BITS | next, Release);
+        }
+        s.generation.0.store(generation, SeqCst);
         if s.asleep.0.load(SeqCst) > 0 {
             s.bed.wake();
         }
-        while let Some(chunk) = s.claim() {
+        while let Some(chunk) = s.claim(0) {
             s.run(chunk, 0);
         }
         let mut spins = 0u32;
