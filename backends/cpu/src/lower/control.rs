@@ -6,7 +6,7 @@
 use super::kernel::{S, T};
 use super::layout::Layout;
 use super::{Fail, Lowering, push_unique};
-use graphc_ir::{InstData, Loc, Region, Value};
+use graphc_ir::{InstData, Loc, Op, Region, Value};
 use graphc_passes::plan::{Arg, Buf, Place, Step, StepKind};
 
 /// Where a region began: what it made since is its own.
@@ -43,6 +43,7 @@ impl Lowering<'_> {
         for (from, to) in start.iter().zip(&carried) {
             self.copy(from, to, &d.loc)?;
         }
+        self.lay_out_sequences(&[test, body])?;
         self.push_step(StepKind::While, Vec::new(), Vec::new(), Vec::new(), &d.loc);
         let mark = self.mark();
         self.enter(test, &carried);
@@ -55,6 +56,21 @@ impl Lowering<'_> {
         self.deliver(body, &carried, &mark, &d.loc)?;
         self.leave(&mark);
         self.push_step(StepKind::EndWhile, Vec::new(), Vec::new(), Vec::new(), &d.loc);
+        Ok(())
+    }
+
+    /// Makes what rounds of a loop pick items from dense before the loop, or each round would copy all of it.
+    fn lay_out_sequences(&mut self, regions: &[Region]) -> Result<(), Fail> {
+        for &r in regions {
+            for &i in &self.func.region(r).insts {
+                let d = self.func.inst(i);
+                // What the loop computes has no place yet.
+                if matches!(d.op, Op::Gather | Op::GatherNd) && self.layouts[d.operands[0].index()].is_some() {
+                    self.dense(d.operands[0])?;
+                }
+                self.lay_out_sequences(&d.regions)?;
+            }
+        }
         Ok(())
     }
 
