@@ -129,8 +129,7 @@ unsafe fn convolve(ctx: &Ctx, g: &Conv2dArgs, factors: Factors) -> Option<()> {
     }
     let (stride, dil, pad) = ([stride_h, stride_w], [dil_h, dil_w], [pad_top, pad_left]);
     let mut conv = Conv { in_h, in_w, c, ldx, out_h, out_w, k: [k_h, k_w], stride, dil, pad, zero, product };
-    let work = rows.saturating_mul(n).saturating_mul(k);
-    let split = Split::new(ctx.threads, rows, panels(n, nr), work.saturating_mul(groups), groups);
+    let split = Split::new(ctx.threads, [rows, n, k], nr, groups);
     if let Some(planar) = Planar::new(&conv, groups) {
         let (parts, lines) = (split.parts().min(batch * out_h), batch * out_h);
         // SAFETY: chunks compute disjoint lines; each worker has its own scratch.

@@ -8,7 +8,7 @@ use crate::epilogue::{Epilogue, finish_rows};
 use crate::matrix::gemm::{or, sizes};
 use crate::matrix::product::{Product, Split, row_tiles};
 use crate::matrix::tile::{Factors, micro};
-use crate::pack::{PANEL_WIDTHS, pack_conv_transpose_raw, panels, transposed_taps};
+use crate::pack::{PANEL_WIDTHS, pack_conv_transpose_raw, transposed_taps};
 use core::ops::Range;
 use graphc_abi::args::matrix::{ConvTransposeArgs, PackTransposeArgs};
 use graphc_abi::{Ctx, SCRATCH_BYTES, Status};
@@ -96,8 +96,7 @@ unsafe fn run(ctx: &Ctx, g: &ConvTransposeArgs) -> Option<()> {
             let phase = t.phase([py, px], tap);
             tap += phase.taps;
             let rows = batch * phase.count[0] * phase.count[1];
-            let work = rows.saturating_mul(phase.taps * in_c).saturating_mul(out_c);
-            let split = Split::new(ctx.threads, rows, panels(out_c, nr), work, 1);
+            let split = Split::new(ctx.threads, [rows, out_c, phase.taps * in_c], nr, 1);
             // SAFETY: chunks compute disjoint parts; each worker has its own scratch.
             unsafe {
                 ctx.parallel(split.parts(), &|chunk, worker| {

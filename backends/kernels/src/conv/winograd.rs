@@ -318,7 +318,7 @@ impl Block {
                 };
                 if rows > 0 {
                     // SAFETY: rows of V, panels of U and rows of M, which fits into the scratch.
-                    unsafe { product.multiply(rows, 0..count) };
+                    unsafe { product.multiply_before(rows, 0..count, product.b.wrapping_add(len)) };
                 }
             }
             // SAFETY: all products of these columns are there.

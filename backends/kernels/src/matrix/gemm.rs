@@ -54,8 +54,7 @@ pub(crate) unsafe fn run(
     count: usize,
     get: &(impl Fn(usize) -> Product + Sync),
 ) {
-    let work = m.saturating_mul(n).saturating_mul(k.max(1));
-    let split = Split::new(ctx.threads, m, panels(n, nr), work.saturating_mul(count), count);
+    let split = Split::new(ctx.threads, [m, n, k], nr, count);
     // SAFETY: chunks compute disjoint parts.
     unsafe {
         ctx.parallel(split.parts() * count, &|chunk, worker| {

@@ -3,6 +3,7 @@
 use super::simd::Numbers;
 use super::tile::{Factors, Micro, Tile};
 use crate::epilogue::{Epilogue, Stored, finish_rows};
+use crate::pack::panels;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
@@ -74,9 +75,21 @@ impl Product {
     /// # Safety
     /// Operands are valid for `m` rows and these panels; `c` overlaps neither operand.
     pub unsafe fn multiply(&self, m: usize, panels: Range<usize>) {
+        let behind = self.b.wrapping_add(panels.end * self.panel_stride);
+        // SAFETY: by the contract.
+        unsafe { self.multiply_before(m, panels, behind) }
+    }
+
+    /// As [`Product::multiply`], where the panel at `next` is what the caller multiplies then: it comes in during the last panel.
+    ///
+    /// # Safety
+    /// As there; nothing is asked of `next`.
+    pub unsafe fn multiply_before(&self, m: usize, panels: Range<usize>, next: *const f32) {
+        let last = panels.end;
         let direct = self.table.is_null() || self.even_rows;
         for p in panels {
             let panel = self.b.wrapping_add(p * self.panel_stride);
+            let next = if p + 1 == last { next } else { panel.wrapping_add(self.panel_stride) };
             let columns = self.nr.min(self.n - p * self.nr);
             // The last panel may fill fewer vectors; a table is made for the tiles of whole panels.
             let micro = (self.factors.micros)(if direct { self.nr.min(columns.next_multiple_of(16)) } else { self.nr });
@@ -100,7 +113,7 @@ impl Product {
                     let ahead = micro.width == self.ldb && pass >= first;
                     let lines = (pass - first.min(pass)) * self.runs * self.steps;
                     let (prefetch, prefetch_step) = if ahead {
-                        (panel.wrapping_add(self.panel_stride + 16 * lines), 16 * lines_a_step)
+                        (next.wrapping_add(16 * lines), 16 * lines_a_step)
                     } else if micro.width < self.ldb {
                         // Lines of a part of a panel lie too far apart for the processor to see that they follow one another.
                         (b.wrapping_add(STEPS_AHEAD * self.ldb), self.ldb)
@@ -268,13 +281,19 @@ pub struct Split {
 const SERIAL_WORK: usize = 400_000;
 
 impl Split {
-    /// For `m` rows and `panels` panels of `work` multiply-adds in all; `copies` such products run at once.
-    pub fn new(threads: usize, m: usize, panels: usize, work: usize, copies: usize) -> Split {
+    /// For `m` rows, `n` columns in panels of `nr`, and a depth of `k`; `copies` such products run at once.
+    pub fn new(threads: usize, [m, n, k]: [usize; 3], nr: usize, copies: usize) -> Split {
+        let panels = panels(n, nr);
+        let work = m.saturating_mul(n).saturating_mul(k.max(1)).saturating_mul(copies);
+        // Threads that keep their rows from one product to the next find them in their caches, but each reads all weights.
+        let few_weights = k.saturating_mul(n) <= m.saturating_mul(k + n).saturating_mul(2);
         let wanted =
             if threads <= 1 || work < SERIAL_WORK { 1 } else { (4 * threads).div_ceil(copies).min(work / (SERIAL_WORK / 4)) };
         let (row_parts, panel_parts) = if m >= 400 {
             let rows = wanted.min(m / 56).max(1);
             (rows, wanted.div_ceil(rows).min(panels).max(1))
+        } else if wanted > 1 && m >= 28 * threads && few_weights {
+            (threads, (wanted / threads).clamp(1, panels))
         } else {
             let panel_parts = wanted.min(panels).max(1);
             let short = panel_parts < wanted && panel_parts < 2 * threads;
@@ -295,9 +314,9 @@ impl Split {
         Split { m, panels, row_parts: wanted.div_ceil(panel_parts).min(m / 128).max(1), panel_parts }
     }
 
-    /// Rows and panels of part `i`.
+    /// Rows and panels of part `i`; those of neighbouring rows are neighbours.
     pub fn part(&self, i: usize) -> (Range<usize>, Range<usize>) {
-        let (r, p) = (i % self.row_parts, i / self.row_parts);
+        let (r, p) = (i / self.panel_parts, i % self.panel_parts);
         let cut = |n: usize, i: usize, parts: usize| n * i / parts..n * (i + 1) / parts;
         (cut(self.m, r, self.row_parts), cut(self.panels, p, self.panel_parts))
     }
