@@ -154,7 +154,13 @@ unsafe fn tile<S: Simd, D: Dot<S>, const MR: usize, const NV: usize, const INDIR
             let lda = t.lda;
             for run in 0..t.runs {
                 let mut a = if t.rows.is_null() { t.a } else { (*t.rows.add(run)).wrapping_add(t.skip) };
-                for _ in 0..t.steps {
+                let mut rest = t.steps;
+                if MR == 1 && !D::F32 {
+                    let whole = t.steps / CHAINS * CHAINS;
+                    acc[0] = chains::<S, D, NV>(a, b, ldb, whole, acc[0]);
+                    (a, b, rest) = (a.add(whole), b.add(whole * ldb), rest - whole);
+                }
+                for _ in 0..rest {
                     if NV > 1 {
                         // A lone vector leaves no slot for them among its loads.
                         S::prefetch(soon);
@@ -188,6 +194,42 @@ unsafe fn tile<S: Simd, D: Dot<S>, const MR: usize, const NV: usize, const INDIR
         } else {
             store::<S, D, MR, NV>(t, &mut sums);
         }
+    }
+}
+
+/// Sums that a lone row of words is divided into: one would wait for itself in each step. Rows of f32 have kernels of their own.
+const CHAINS: usize = 4;
+
+/// `sums` plus the products of one row and a panel over `steps`, a multiple of [`CHAINS`].
+#[inline(always)]
+unsafe fn chains<S: Simd, D: Dot<S>, const NV: usize>(
+    a: *const f32,
+    b: *const f32,
+    ldb: usize,
+    steps: usize,
+    sums: [S::V; NV],
+) -> [S::V; NV] {
+    /// Words that the prefetch runs ahead; weights lie in reading order.
+    const AHEAD: usize = 1024;
+    unsafe {
+        let mut acc = [[S::zero(); NV]; CHAINS];
+        acc[0] = sums;
+        for q in (0..steps).step_by(CHAINS) {
+            for u in 0..CHAINS {
+                let (av, row) = (S::splat(a.add(q + u).read_unaligned()), b.add((q + u) * ldb));
+                for j in 0..NV {
+                    S::prefetch(row.wrapping_add(AHEAD + S::LANES * j));
+                    acc[u][j] = D::dot(av, S::load(row.add(S::LANES * j)), acc[u][j]);
+                }
+            }
+        }
+        let mut sums = acc[0];
+        for u in 1..CHAINS {
+            for j in 0..NV {
+                sums[j] = if D::I8 { S::add_ints(sums[j], acc[u][j]) } else { S::add(sums[j], acc[u][j]) };
+            }
+        }
+        sums
     }
 }
 
