@@ -2,7 +2,7 @@
 
 use crate::error::GpuError;
 use crate::program::Program;
-use crate::run::{self, Executable, Run};
+use crate::run::{self, DeviceValue, Driver, Executable, Run, Traffic};
 use crate::target::Flavour;
 use crate::{cuda, vulkan};
 use graphc_cpu::CompileError;
@@ -115,6 +115,33 @@ impl Device {
         match self {
             Device::Cuda(d) => d.flavour(),
             Device::Vulkan(d) => d.flavour(),
+        }
+    }
+
+    /// Memory for a value, of unknown content.
+    ///
+    /// # Errors
+    /// If there is not enough.
+    pub fn value(&self, bytes: usize) -> Result<DeviceValue, GpuError> {
+        match self {
+            Device::Cuda(d) => run::value(d, bytes),
+            Device::Vulkan(d) => run::value(d, bytes),
+        }
+    }
+
+    /// Whether a value is on the device.
+    pub fn holds(&self, value: &DeviceValue) -> bool {
+        match self {
+            Device::Cuda(d) => value.on(d).is_some(),
+            Device::Vulkan(d) => value.on(d).is_some(),
+        }
+    }
+
+    /// What has moved to and from the device since it was opened, by all that use it.
+    pub fn traffic(&self) -> Traffic {
+        match self {
+            Device::Cuda(d) => d.counters().traffic(),
+            Device::Vulkan(d) => d.counters().traffic(),
         }
     }
 

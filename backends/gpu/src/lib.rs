@@ -46,7 +46,7 @@ pub use compile::{Listing, compile, list};
 pub use device::{Device, DeviceInfo, devices};
 pub use error::GpuError;
 pub use program::{Packed, Program};
-pub use run::{Profile, Run};
+pub use run::{DeviceValue, Input, Io, Moves, Output, Profile, Run, Traffic};
 pub use target::{Chip, Factors, Flavour, GpuTarget};
 
 use graphc_cpu::CompileError;

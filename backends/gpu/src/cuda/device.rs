@@ -2,11 +2,11 @@
 
 use crate::device::{DeviceInfo, Opened};
 use crate::error::GpuError;
-use crate::run::Limits;
+use crate::run::{Counters, Limits};
 use crate::target::{Chip, Flavour};
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUresult};
 use std::ffi::CStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// The oldest driver that reads the PTX that is made: that of CUDA 12.0.
 const OLDEST: i32 = 12_000;
@@ -15,8 +15,11 @@ const OLDEST: i32 = 12_000;
 pub struct Device {
     pub info: DeviceInfo,
     pub limits: Limits,
+    pub(super) counters: Counters,
     pub chip: Chip,
     device: CUdevice,
+    /// The devices whose memory copies to this one may read, and those of which they may not.
+    peers: Mutex<Vec<(CUdevice, bool)>>,
     pub(super) context: CUcontext,
     /// Whether memory is allocated in the order of a stream.
     pub(super) pools: bool,
@@ -136,12 +139,52 @@ impl Device {
         // SAFETY: the pointer is valid for the call; the context is released with the device.
         done("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) })?;
         let limits = Limits { range: u64::MAX, groups, alignment: 1 };
-        Ok(Device { info, limits, chip, device, context, pools })
+        Ok(Device { info, limits, counters: Counters::default(), chip, device, peers: Mutex::default(), context, pools })
     }
 
     /// The language of kernels for this device.
     pub fn flavour(&self) -> Flavour {
         Flavour::Ptx(self.chip)
+    }
+
+    /// Whether copies to this device may read another one's memory, which is arranged when it is first asked for.
+    pub(super) fn reads(&self, other: &Device) -> bool {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, may)) = peers.iter().find(|(d, _)| *d == other.device) {
+            return *may;
+        }
+        let may = self.arrange(other).unwrap_or(false);
+        peers.push((other.device, may));
+        may
+    }
+
+    fn arrange(&self, other: &Device) -> Result<bool, GpuError> {
+        let mut can = 0;
+        // SAFETY: the pointer is valid for the call.
+        done("cuDeviceCanAccessPeer", unsafe { sys::cuDeviceCanAccessPeer(&mut can, self.device, other.device) })?;
+        if can == 0 {
+            return Ok(false);
+        }
+        if !other.pools {
+            self.enter()?;
+            // SAFETY: both contexts are alive.
+            let enabled = unsafe { sys::cuCtxEnablePeerAccess(other.context, 0) };
+            return Ok(matches!(enabled, CUresult::CUDA_SUCCESS | CUresult::CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED));
+        }
+        let mut pool = std::ptr::null_mut();
+        // SAFETY: the pointer is valid for the call.
+        done("cuDeviceGetDefaultMemPool", unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, other.device) })?;
+        // SAFETY: zeros are numbers, and the enumerations are set.
+        let access: sys::CUmemAccessDesc = unsafe {
+            let mut access = std::mem::MaybeUninit::<sys::CUmemAccessDesc>::zeroed();
+            (*access.as_mut_ptr()).location.type_ = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
+            (*access.as_mut_ptr()).location.__bindgen_anon_1.id = self.device;
+            (*access.as_mut_ptr()).flags = sys::CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+            access.assume_init()
+        };
+        // SAFETY: the pool is the device's own, and the description is valid for the call.
+        done("cuMemPoolSetAccess", unsafe { sys::cuMemPoolSetAccess(pool, &access, 1) })?;
+        Ok(true)
     }
 
     /// Makes the device's context that of this thread, as every call wants.

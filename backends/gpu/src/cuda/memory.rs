@@ -2,7 +2,7 @@
 
 use super::device::{Device, done};
 use crate::error::GpuError;
-use crate::run::{Memory, Purpose};
+use crate::run::{Mapped, Memory, Purpose, allocated};
 use cudarc::driver::sys::{self, CUdeviceptr, CUstream};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -49,15 +49,9 @@ pub struct Buffer {
     stream: Arc<Stream>,
     /// Where kernels and copies find it.
     pub(super) at: CUdeviceptr,
-    bytes: u64,
     /// Pinned memory of the host.
-    host: Option<NonNull<u8>>,
+    host: Option<Mapped>,
 }
-
-// SAFETY: the memory is the buffer's alone; it is written through `&mut self`.
-unsafe impl Send for Buffer {}
-// SAFETY: shared access reads.
-unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// A buffer of at least `bytes` bytes, of unknown content.
@@ -66,10 +60,9 @@ impl Buffer {
     /// If there is not enough memory.
     pub fn new(stream: &Arc<Stream>, bytes: u64, purpose: Purpose) -> Result<Buffer, GpuError> {
         stream.device.enter()?;
-        // Never none.
-        let bytes = bytes.max(16).next_multiple_of(16);
+        let bytes = allocated(bytes);
         let size = usize::try_from(bytes).map_err(|_| GpuError::Lacks(format!("{bytes} bytes of memory")))?;
-        let mut made = Buffer { stream: stream.clone(), at: 0, bytes, host: None };
+        let mut made = Buffer { stream: stream.clone(), at: 0, host: None };
         match purpose {
             Purpose::Device if stream.device.pools => {
                 // SAFETY: the pointer is valid for the call, and the stream is alive.
@@ -82,7 +75,8 @@ impl Buffer {
                 let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
                 // SAFETY: the pointer is valid for the call.
                 done("cuMemHostAlloc", unsafe { sys::cuMemHostAlloc(&mut at, size, flags) })?;
-                made.host = NonNull::new(at.cast());
+                // SAFETY: pinned memory is as long as was asked for and lives as long as the buffer.
+                made.host = NonNull::new(at.cast()).map(|p| unsafe { Mapped::new(p, bytes) });
                 // Addresses are the same on both sides.
                 made.at = at.addr() as CUdeviceptr;
             }
@@ -92,18 +86,12 @@ impl Buffer {
 }
 
 impl Memory for Buffer {
-    fn bytes(&self) -> u64 {
-        self.bytes
+    fn mapped(&self) -> &Option<Mapped> {
+        &self.host
     }
 
-    fn host(&self) -> Option<&[u8]> {
-        // SAFETY: pinned memory is as long as the buffer and lives as long.
-        self.host.map(|p| unsafe { std::slice::from_raw_parts(p.as_ptr(), self.bytes as usize) })
-    }
-
-    fn host_mut(&mut self) -> Option<&mut [u8]> {
-        // SAFETY: as for `host`, and `self` is borrowed alone.
-        self.host.map(|p| unsafe { std::slice::from_raw_parts_mut(p.as_ptr(), self.bytes as usize) })
+    fn mapped_mut(&mut self) -> &mut Option<Mapped> {
+        &mut self.host
     }
 }
 
@@ -112,8 +100,8 @@ impl Drop for Buffer {
         let _ = self.stream.device.enter();
         // SAFETY: the memory was allocated by the function that its branch belongs to, runs that use it have ended, and its stream is alive.
         unsafe {
-            match self.host {
-                Some(p) => sys::cuMemFreeHost(p.as_ptr().cast()),
+            match &self.host {
+                Some(p) => sys::cuMemFreeHost(p.at().as_ptr().cast()),
                 None if self.at == 0 => return,
                 None if self.stream.device.pools => sys::cuMemFreeAsync(self.at, self.stream.stream),
                 None => sys::cuMemFree_v2(self.at),

@@ -6,7 +6,7 @@ use super::kernel::Kernel;
 use super::memory::{Buffer, Stream};
 use crate::code::Code;
 use crate::error::GpuError;
-use crate::run::{Command, Driver, Limits, Memory, Purpose, What};
+use crate::run::{Command, Counters, Driver, Limits, Memory, Purpose, What};
 use cudarc::driver::sys::{self, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUgraphNode, CUmemorytype, CUresult};
 use std::cell::{Cell, OnceCell};
 use std::ffi::c_void;
@@ -112,6 +112,10 @@ impl Driver for Device {
         &self.limits
     }
 
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     fn queue(self: &Arc<Self>) -> Result<Arc<Stream>, GpuError> {
         Stream::new(self).map(Arc::new)
     }
@@ -161,6 +165,32 @@ impl Driver for Device {
         let started = sequences.iter().try_for_each(|s| s.start(queue));
         // What was started is waited for even if the rest could not be.
         started.and(queue.wait())
+    }
+
+    fn copy_across(&self, queue: &Arc<Stream>, from: (&Arc<Self>, &Buffer), to: &Buffer, bytes: usize) -> Result<bool, GpuError> {
+        self.copy_from(queue, (from.0, from.1), to, bytes)
+    }
+}
+
+impl Device {
+    /// As [`Driver::copy_across`].
+    fn copy_from(&self, stream: &Stream, from: (&Device, &Buffer), to: &Buffer, bytes: usize) -> Result<bool, GpuError> {
+        let (other, from) = from;
+        let same = std::ptr::eq(self, other);
+        if !same && !self.reads(other) {
+            return Ok(false);
+        }
+        self.enter()?;
+        // SAFETY: both ends are memory of that size that lives until the stream has been waited for, in contexts that are alive.
+        if same {
+            done("cuMemcpyAsync", unsafe { sys::cuMemcpyAsync(to.at, from.at, bytes, stream.stream) })?;
+        } else {
+            let (here, there) = (self.context, other.context);
+            // SAFETY: as above.
+            let r = unsafe { sys::cuMemcpyPeerAsync(to.at, here, from.at, there, bytes, stream.stream) };
+            done("cuMemcpyPeerAsync", r)?;
+        }
+        stream.wait().map(|()| true)
     }
 }
 

@@ -6,11 +6,16 @@
 mod executable;
 mod flow;
 mod hazards;
+mod mapped;
+mod memory;
 mod profile;
 mod recorded;
+mod value;
 
-pub use executable::{Executable, Run};
+pub use executable::{Executable, Input, Io, Output, Run};
+pub use mapped::{Mapped, allocated};
 pub use profile::{Profile, bandwidth};
+pub use value::{Counters, DeviceValue, Moves, Traffic};
 
 use crate::code::{Code, Int, TensorMap};
 use crate::error::GpuError;
@@ -42,12 +47,20 @@ pub enum Purpose {
 
 /// Memory that a device works in or copies from.
 pub trait Memory: Send + Sync {
-    fn bytes(&self) -> u64;
+    /// The content, where the host sees it.
+    fn mapped(&self) -> &Option<Mapped>;
+
+    fn mapped_mut(&mut self) -> &mut Option<Mapped>;
 
     /// The content, where the host sees it. Nothing may run that uses the buffer.
-    fn host(&self) -> Option<&[u8]>;
+    fn host(&self) -> Option<&[u8]> {
+        self.mapped().as_ref().map(Mapped::content)
+    }
 
-    fn host_mut(&mut self) -> Option<&mut [u8]>;
+    /// As [`Memory::host`].
+    fn host_mut(&mut self) -> Option<&mut [u8]> {
+        self.mapped_mut().as_mut().map(Mapped::content_mut)
+    }
 }
 
 /// Part of a buffer.
@@ -142,6 +155,9 @@ pub trait Driver: Sized + Send + Sync + 'static {
 
     fn limits(&self) -> &Limits;
 
+    /// What has moved to and from the device.
+    fn counters(&self) -> &Counters;
+
     /// # Errors
     /// Those of the driver, as for all functions here.
     fn queue(self: &Arc<Self>) -> Result<Self::Queue, GpuError>;
@@ -166,6 +182,25 @@ pub trait Driver: Sized + Send + Sync + 'static {
 
     /// Runs sequences, one after another, and waits for the last. The host sees what was written.
     fn run(&self, queue: &Self::Queue, sequences: &[&Self::Sequence]) -> Result<(), GpuError>;
+
+    /// Copies `bytes` bytes between buffers of which at least `to` is this device's, past the host, and waits; false if that cannot be done.
+    fn copy_across(
+        &self,
+        _queue: &Self::Queue,
+        _from: (&Arc<Self>, &Self::Buffer),
+        _to: &Self::Buffer,
+        _bytes: usize,
+    ) -> Result<bool, GpuError> {
+        Ok(false)
+    }
+}
+
+/// Memory for a value on a device, of unknown content.
+///
+/// # Errors
+/// If there is not enough.
+pub fn value<D: Driver>(device: &Arc<D>, bytes: usize) -> Result<DeviceValue, GpuError> {
+    value::Placed::new(device, bytes).map(DeviceValue::new)
 }
 
 /// All kernels, made on `threads` threads.

@@ -1,7 +1,7 @@
 //! How long launches take on the device, and how much they move and compute.
 
-use super::executable::{Executable, Run};
-use super::recorded::{Order, Recorded};
+use super::executable::{Executable, Input, Io, Output, Run};
+use super::memory::{Layout, Order};
 use super::{Command, Driver, Purpose, Span, What};
 use crate::error::GpuError;
 use graphc_ir::{Dim, Sym};
@@ -36,24 +36,29 @@ pub(super) fn profile<D: Driver>(
     let of = |s: &Sym| plan.syms.iter().position(|t| t == s).and_then(|k| syms.get(k).copied());
     let bytes = |d: &Dim| d.eval(&of).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let mut outputs: Vec<Vec<u8>> = plan.outputs.iter().map(|p| vec![0; bytes(&plan.buffer(p.buf).bytes())]).collect();
-    let mut outputs: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-    let mut vars: Vec<Vec<u8>> = x.variables().iter().map(|(_, n)| vec![0; *n]).collect();
-    let mut vars: Vec<&mut [u8]> = vars.iter_mut().map(Vec::as_mut_slice).collect();
-    x.run(inputs, &mut outputs, &mut vars, syms)?;
+    let mut outputs: Vec<Output> = outputs.iter_mut().map(|o| Output::Host(o)).collect();
+    let inputs: Vec<Input> = inputs.iter().map(|i| Input::Host(i)).collect();
+    let zeroed = |(_, n): (usize, usize)| x.value(n).and_then(|v| v.write(&vec![0; n]).map(|()| v));
+    let vars = x.variables().into_iter().map(zeroed).collect::<Result<Vec<_>, _>>()?;
+    let mut io = Io { inputs: &inputs, outputs: &mut outputs, vars: &vars, syms };
+    x.execute(&mut io, None)?;
+    let ends = x.ends(&io, false)?;
     let mut r = x.memory(syms)?;
+    r.record(x, &ends)?;
     let mut found = Vec::new();
     for (step, launch) in x.program.launches.iter().enumerate() {
         let Some(launch) = launch else { continue };
         let times = |count: usize| -> Result<Option<f64>, GpuError> {
             let mut order = Order::new();
             for _ in 0..count {
-                r.memory.launch(x, &plan.steps[step], launch, &of, &mut order)?;
+                Layout { x, memory: &r.memory, ends: &ends }.launch(&plan.steps[step], launch, &of, &mut order)?;
             }
             if order.commands.is_empty() { Ok(None) } else { seconds(&x.device, &r.queue, &order.commands).map(Some) }
         };
         let (Some(once), Some(often)) = (times(1)?, times(1 + repeats.max(1))?) else { continue };
         let seconds = (often - once).max(0.0) / repeats.max(1) as f64;
-        let (bytes, operations) = (moved(x, &r, step, &of)?, operations(&plan.steps[step].kind, &of));
+        let layout = Layout { x, memory: &r.memory, ends: &ends };
+        let (bytes, operations) = (moved(layout, step, &of)?, operations(&plan.steps[step].kind, &of));
         found.push(Profile { step, seconds, bytes, operations });
     }
     // What failed on repeated data is not of a run.
@@ -96,11 +101,12 @@ pub fn bandwidth<D: Driver>(device: &Arc<D>, bytes: u64) -> Result<f64, GpuError
     Ok(2.0 * (bytes as usize * REPEATS) as f64 / (often - once).max(f64::MIN_POSITIVE))
 }
 
-fn moved<D: Driver>(x: &Executable<D>, r: &Recorded<D>, step: usize, of: &dyn Fn(&Sym) -> Option<i64>) -> Result<u64, GpuError> {
-    let (plan, step) = (&x.program.plan, &x.program.plan.steps[step]);
+fn moved<D: Driver>(layout: Layout<D>, step: usize, of: &dyn Fn(&Sym) -> Option<i64>) -> Result<u64, GpuError> {
+    let plan = &layout.x.program.plan;
+    let step = &plan.steps[step];
     let mut places: Vec<(usize, u64, u64)> = Vec::new();
     for &b in step.reads.iter().chain(&step.writes) {
-        let Span { buffer, from, bytes } = r.memory.span(x, b, of)?;
+        let Span { buffer, from, bytes } = layout.span(b, of)?;
         // Packed constants are as large as their tensors, but for padding.
         let bytes = match plan.buffer(b).place {
             Place::Const(_) => plan.buffer(b).bytes().eval(&of).and_then(|n| u64::try_from(n).ok()).unwrap_or(bytes),

@@ -2,7 +2,7 @@
 
 use crate::device::Opened;
 use crate::error::GpuError;
-use crate::run::Limits;
+use crate::run::{Counters, Limits};
 use crate::target::{Features, Flavour};
 use ash::vk;
 use std::ffi::CStr;
@@ -50,6 +50,7 @@ impl DeviceInfo {
 pub struct Device {
     pub info: DeviceInfo,
     pub limits: Limits,
+    pub(super) counters: Counters,
     pub features: Features,
     pub(super) device: ash::Device,
     pub(super) memory: vk::PhysicalDeviceMemoryProperties,
@@ -205,7 +206,8 @@ impl Device {
             return Err(GpuError::Lacks("workgroups of 256 threads with 16 KiB of memory".into()));
         }
         let tick = if has_clock(&instance, physical, family) { f64::from(l.timestamp_period) * 1e-9 } else { 0.0 };
-        Ok(Device { info, limits, features, device, memory, family, tick, cache, queue: Mutex::new(queue), _instance: instance })
+        let (queue, counters) = (Mutex::new(queue), Counters::default());
+        Ok(Device { info, limits, counters, features, device, memory, family, tick, cache, queue, _instance: instance })
     }
 
     /// The language of kernels for this device.

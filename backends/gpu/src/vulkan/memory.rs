@@ -2,7 +2,7 @@
 
 use super::device::{Device, failed};
 use crate::error::GpuError;
-use crate::run::{Memory, Purpose};
+use crate::run::{Mapped, Memory, Purpose, allocated};
 use ash::vk;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -12,15 +12,9 @@ pub struct Buffer {
     device: Arc<Device>,
     pub(super) buffer: vk::Buffer,
     memory: vk::DeviceMemory,
-    bytes: u64,
     /// Where the host sees it.
-    mapped: Option<NonNull<u8>>,
+    mapped: Option<Mapped>,
 }
-
-// SAFETY: the mapping is memory of the buffer alone; it is written through `&mut self`.
-unsafe impl Send for Buffer {}
-// SAFETY: shared access reads.
-unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// A buffer of at least `bytes` bytes, of unknown content.
@@ -29,8 +23,7 @@ impl Buffer {
     /// If the device has no such memory.
     pub fn new(device: &Arc<Device>, bytes: u64, purpose: Purpose) -> Result<Buffer, GpuError> {
         let d = &device.device;
-        // Words, and never none.
-        let bytes = bytes.max(16).next_multiple_of(16);
+        let bytes = allocated(bytes);
         let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::TRANSFER_SRC | vk::BufferUsageFlags::TRANSFER_DST;
         // SAFETY: the structures are valid for the calls, and what was made is destroyed where a later call fails.
         unsafe {
@@ -44,11 +37,12 @@ impl Buffer {
                 d.destroy_buffer(buffer, None);
                 failed("vkAllocateMemory")(e)
             })?;
-            let mut made = Buffer { device: device.clone(), buffer, memory, bytes, mapped: None };
+            let mut made = Buffer { device: device.clone(), buffer, memory, mapped: None };
             d.bind_buffer_memory(buffer, memory, 0).map_err(failed("vkBindBufferMemory"))?;
             if visible {
                 let at = d.map_memory(memory, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()).map_err(failed("vkMapMemory"))?;
-                made.mapped = NonNull::new(at.cast());
+                // The mapping is as long as the buffer, lives as long, and is coherent.
+                made.mapped = NonNull::new(at.cast()).map(|p| Mapped::new(p, bytes));
             }
             Ok(made)
         }
@@ -56,18 +50,12 @@ impl Buffer {
 }
 
 impl Memory for Buffer {
-    fn bytes(&self) -> u64 {
-        self.bytes
+    fn mapped(&self) -> &Option<Mapped> {
+        &self.mapped
     }
 
-    fn host(&self) -> Option<&[u8]> {
-        // SAFETY: the mapping is as long as the buffer, lives as long, and is coherent.
-        self.mapped.map(|p| unsafe { std::slice::from_raw_parts(p.as_ptr(), self.bytes as usize) })
-    }
-
-    fn host_mut(&mut self) -> Option<&mut [u8]> {
-        // SAFETY: as for `host`, and `self` is borrowed alone.
-        self.mapped.map(|p| unsafe { std::slice::from_raw_parts_mut(p.as_ptr(), self.bytes as usize) })
+    fn mapped_mut(&mut self) -> &mut Option<Mapped> {
+        &mut self.mapped
     }
 }
 

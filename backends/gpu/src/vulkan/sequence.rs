@@ -5,7 +5,7 @@ use super::memory::Buffer;
 use super::pipeline::Pipeline;
 use crate::code::Code;
 use crate::error::GpuError;
-use crate::run::{Argument, Command, Driver, Limits, Memory, Purpose, What};
+use crate::run::{Argument, Command, Counters, Driver, Limits, Memory, Purpose, What};
 use ash::vk;
 use std::sync::Arc;
 
@@ -61,6 +61,10 @@ impl Driver for Device {
 
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     fn queue(self: &Arc<Self>) -> Result<Queue, GpuError> {

@@ -1,6 +1,7 @@
 //! Graphs: commands in an order of their own.
 
-use super::state::{Kind, Node, Work, state};
+use super::devices::context_of;
+use super::state::{CURRENT, Kind, Node, Work, state};
 use super::{OK, arguments, call};
 use std::ffi::{c_uint, c_void};
 
@@ -27,7 +28,7 @@ unsafe fn add(name: &'static str, node: *mut usize, graph: usize, after: *const 
     call(name, true, |s| {
         // SAFETY: the caller gives so many nodes.
         let after: Vec<usize> = (0..count).map(|k| unsafe { *after.add(k) }.wrapping_sub(1)).collect();
-        if let Some(why) = s.wrong(&work) {
+        if let Some(why) = s.wrong(&work, CURRENT.get().unwrap_or_default()) {
             return s.fault(name, why);
         }
         let n = s.graphs.get(&graph).map_or(0, Vec::len);
@@ -124,7 +125,7 @@ pub unsafe extern "C" fn cuGraphAddMemcpyNode(
             found == Some(kind == Kind::Pinned) && e.pitch >= c.width && e.height >= 1
         })
     };
-    if !right(&c.from) || !right(&c.to) || (c.height, c.depth, context) != (1, 1, 0xc0) {
+    if !right(&c.from) || !right(&c.to) || (c.height, c.depth, context_of(context)) != (1, 1, CURRENT.get()) {
         return call("cuGraphAddMemcpyNode", true, |s| s.fault("cuGraphAddMemcpyNode", "a copy of other memory than is said"));
     }
     let at = |e: &End| place(e).map_or(0, |(at, _)| at);
@@ -164,7 +165,8 @@ pub extern "C" fn cuGraphLaunch(exec: usize, stream: usize) -> u32 {
             return s.fault("cuGraphLaunch", "no such stream");
         }
         for n in &nodes {
-            if let Some(why) = s.wrong(&n.work) {
+            let device = s.homes.get(&(stream as u64)).copied().unwrap_or_default();
+            if let Some(why) = s.wrong(&n.work, device) {
                 return s.fault("cuGraphLaunch", why);
             }
             if let Err(why) = s.perform(&n.work) {

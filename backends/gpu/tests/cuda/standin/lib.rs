@@ -5,10 +5,12 @@
 //! those of the kernel's PTX, that launches are within limits, that a graph orders copies and kernels over the same memory, and that
 //! what was made is given back once. Each fault fails its call and is kept for `standin_report`. All work is done at once.
 //!
-//! `GRAPHC_STANDIN` sets `KEY=VALUE` pairs: `version` (of CUDA, as the driver counts), `devices`, `capability` (90 for 9.0), and any function's name
+//! `GRAPHC_STANDIN` sets `KEY=VALUE` pairs: `version` (of CUDA, as the driver counts), `devices` (how many), `peers` (0 where none reads
+//! another's memory), `capability` (90 for 9.0), and any function's name
 //! with the number of the call that shall fail. It is compiled by itself, as a library named as the driver's.
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
+mod devices;
 mod graphs;
 mod machine;
 mod numbers;
@@ -17,7 +19,8 @@ mod races;
 mod state;
 mod units;
 
-use state::{CURRENT, Kernel, Kind, MOST, State, Work, setting, state};
+use devices::context_of;
+use state::{CURRENT, Kernel, Kind, State, Work, setting, state};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,7 +43,7 @@ fn call(name: &'static str, context: bool, body: impl FnOnce(&mut State) -> u32)
         s.fault(name, "before cuInit");
         return NOT_INITIALIZED;
     }
-    if context && !CURRENT.get() {
+    if context && CURRENT.get().is_none() {
         s.fault(name, "no context is current");
         return NO_CONTEXT;
     }
@@ -63,6 +66,9 @@ pub unsafe extern "C" fn standin_report(to: *mut u8, room: usize) -> usize {
         s.graphs.len() + s.execs.len(),
         s.contexts
     );
+    for ((bytes, copies), way) in s.copied.iter().zip(["up", "down", "within", "across"]) {
+        text += &format!("copied {way}: {bytes} bytes in {copies}\n");
+    }
     s.calls.iter().for_each(|(name, n)| text += &format!("{name}={n}\n"));
     s.faults.iter().for_each(|f| text += &format!("fault: {f}\n"));
     let n = text.len().min(room);
@@ -100,85 +106,11 @@ pub unsafe extern "C" fn cuGetErrorString(error: u32, text: *mut *const c_char) 
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> u32 {
-    call("cuDeviceGetCount", false, |_| {
-        unsafe { *count = 1 };
-        OK
-    })
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, k: c_int) -> u32 {
-    call("cuDeviceGet", false, |s| {
-        unsafe { *device = 7 };
-        if k == 0 { OK } else { s.fault("cuDeviceGet", "no such device") }
-    })
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, room: c_int, _device: c_int) -> u32 {
-    let text = c"Stand-in for an NVIDIA GPU".to_bytes_with_nul();
-    let n = text.len().min(room as usize);
-    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr().cast(), name, n) };
-    OK
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _device: c_int) -> u32 {
-    unsafe { *bytes = 1 << 30 };
-    OK
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, which: c_uint, device: c_int) -> u32 {
-    call("cuDeviceGetAttribute", false, |s| {
-        let capability = setting("capability").unwrap_or(90) as c_int;
-        let v = match which {
-            5 => MOST.1 as c_int,
-            75 => capability / 10,
-            76 => capability % 10,
-            115 => 1,
-            _ => return s.fault("cuDeviceGetAttribute", format!("attribute {which}")),
-        };
-        unsafe { *value = v };
-        if device == 7 { OK } else { s.fault("cuDeviceGetAttribute", "no such device") }
-    })
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut usize, _device: c_int) -> u32 {
-    call("cuDevicePrimaryCtxRetain", false, |s| {
-        s.contexts += 1;
-        unsafe { *context = 0xc0 };
-        OK
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> u32 {
-    call("cuDevicePrimaryCtxRelease", false, |s| {
-        s.contexts -= 1;
-        let left = s.memory.len() + s.streams.len() + s.events.len() + s.modules.len() + s.execs.len();
-        if s.contexts == 0 && left > 0 {
-            return s.fault("cuDevicePrimaryCtxRelease", format!("{left} things of the context are left"));
-        }
-        OK
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuCtxSetCurrent(context: usize) -> u32 {
-    call("cuCtxSetCurrent", false, |s| {
-        CURRENT.set(context == 0xc0 && s.contexts > 0);
-        if CURRENT.get() || context == 0 { OK } else { s.fault("cuCtxSetCurrent", "no such context") }
-    })
-}
-
-#[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _flags: c_uint) -> u32 {
     call("cuStreamCreate", true, |s| {
         let h = s.handle();
         s.streams.push(h);
+        s.belongs(h as u64);
         unsafe { *stream = h };
         OK
     })
@@ -252,6 +184,11 @@ fn allocate(name: &'static str, at: *mut u64, bytes: usize, kind: Kind) -> u32 {
         let memory = vec![u128::from_ne_bytes([0xa5; 16]); bytes.div_ceil(16)].into_boxed_slice();
         let address = Box::into_raw(memory).cast::<u8>() as usize as u64;
         s.memory.insert(address, (bytes, kind));
+        if kind == Kind::Pinned {
+            s.homes.remove(&address);
+        } else {
+            s.belongs(address);
+        }
         unsafe { *at = address };
         OK
     })
@@ -464,6 +401,15 @@ pub unsafe extern "C" fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream:
     start("cuMemcpyAsync", stream, Work::Copy { to, from, bytes })
 }
 
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyPeerAsync(to: u64, here: usize, from: u64, there: usize, bytes: usize, stream: usize) -> u32 {
+    let homes = [(to, here), (from, there)];
+    let wrong = |s: &State| homes.iter().any(|&(at, context)| s.home(at) != context_of(context));
+    let code =
+        call("cuMemcpyPeerAsync", true, |s| if wrong(s) { s.fault("cuMemcpyPeerAsync", "memory of other contexts") } else { OK });
+    if code == OK { start("cuMemcpyPeerAsync (the copy)", stream, Work::Copy { to, from, bytes }) } else { code }
+}
+
 /// The bytes of arguments that `extra` gives.
 unsafe fn arguments(extra: *const *const c_void) -> Option<Vec<u8>> {
     let (mut at, mut bytes, mut size) = (extra, std::ptr::null::<u8>(), None);
@@ -489,7 +435,11 @@ fn start(name: &'static str, stream: usize, work: Work) -> u32 {
         if !s.streams.contains(&stream) {
             return s.fault(name, "no such stream");
         }
-        if let Some(why) = s.wrong(&work) {
+        let device = s.homes.get(&(stream as u64)).copied().unwrap_or_default();
+        if CURRENT.get() != Some(device) {
+            return s.fault(name, "the stream is of another context");
+        }
+        if let Some(why) = s.wrong(&work, device) {
             return s.fault(name, why);
         }
         match s.perform(&work) {

@@ -45,6 +45,12 @@ pub struct Node {
 pub struct State {
     pub started: bool,
     pub contexts: i32,
+    /// The device of each handle and of each address that belongs to one.
+    pub homes: BTreeMap<u64, usize>,
+    /// Pairs of devices of which the first may use the second's memory.
+    pub peers: Vec<(usize, usize)>,
+    /// Bytes copied up, down, within a device, and from device to device, with the number of such copies.
+    pub copied: [(u64, u64); 4],
     pub memory: BTreeMap<u64, (usize, Kind)>,
     pub streams: Vec<usize>,
     /// When they were recorded last.
@@ -62,7 +68,8 @@ pub struct State {
 pub static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
 
 thread_local! {
-    pub static CURRENT: Cell<bool> = const { Cell::new(false) };
+    /// The device whose context is current.
+    pub static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 pub fn state() -> MutexGuard<'static, State> {
@@ -80,6 +87,11 @@ impl State {
         self.last
     }
 
+    /// Notes that something is of the device whose context is current.
+    pub fn belongs(&mut self, what: u64) {
+        self.homes.insert(what, CURRENT.get().unwrap_or_default());
+    }
+
     pub fn fault(&mut self, call: &str, what: impl Into<String>) -> u32 {
         self.faults.push(format!("{call}: {}", what.into()));
         INVALID
@@ -90,8 +102,23 @@ impl State {
         self.memory.range(..=at).next_back().is_some_and(|(&from, (n, _))| at + bytes as u64 <= from + *n as u64)
     }
 
-    /// What is wrong with a piece of work.
-    pub fn wrong(&self, work: &Work) -> Option<String> {
+    /// The device of an address within memory, if it is a device's.
+    pub fn home(&self, at: u64) -> Option<usize> {
+        let (from, _) = self.memory.range(..=at).next_back()?;
+        self.homes.get(from).copied()
+    }
+
+    /// Whether work of `device` may use memory.
+    fn sees(&self, device: usize, at: u64) -> bool {
+        self.home(at).is_none_or(|home| home == device || self.peers.contains(&(device, home)))
+    }
+
+    /// What is wrong with a piece of work of a device.
+    pub fn wrong(&self, work: &Work, device: usize) -> Option<String> {
+        let foreign = |(at, _): &(u64, usize)| !self.sees(device, *at);
+        if let Some((at, _)) = self.touches(work).iter().find(|t| self.alive(t.0, 1) && foreign(t)) {
+            return Some(format!("{at:#x} is memory of another device, which may not be used"));
+        }
         match work {
             Work::Copy { to, from, bytes } => {
                 let end = |what: &str, at: u64| {
@@ -161,7 +188,8 @@ impl State {
                 let both_compute = matches!((&a.work, &b.work), (Work::Launch { .. }, Work::Launch { .. }));
                 let meet = |x: &(u64, usize), y: &(u64, usize)| x.0 < y.0 + y.1 as u64 && y.0 < x.0 + x.1 as u64;
                 let (x, y) = (self.touches(&a.work), self.touches(&b.work));
-                if !both_compute && !before[i][j] && x.iter().any(|x| y.iter().any(|y| meet(x, y))) {
+                let mut met = x.iter().flat_map(|x| y.iter().filter(|y| meet(x, y)).map(move |y| [*x, *y]));
+                if !both_compute && !before[i][j] && met.any(|m| !self.only_read(nodes, &before, [i, j], m)) {
                     return Some(format!("nodes {j} and {i} touch the same memory in no order"));
                 }
             }
@@ -169,10 +197,37 @@ impl State {
         None
     }
 
+    /// Whether two nodes, one a copy and one a kernel, may both read what they touch: the copy does, and what a kernel before both has
+    /// touched counts as written by that one. (What a kernel writes cannot be seen from outside.)
+    fn only_read(&self, nodes: &[Node], before: &[Vec<bool>], pair: [usize; 2], memory: [(u64, usize); 2]) -> bool {
+        let meets = |a: (u64, usize), b: (u64, usize)| a.0 < b.0 + b.1 as u64 && b.0 < a.0 + a.1 as u64;
+        let reads = |k: usize, m: (u64, usize)| match &nodes[k].work {
+            Work::Copy { to, bytes, .. } => !meets((*to, *bytes), m),
+            Work::Launch { .. } => true,
+        };
+        let [a, b] = pair;
+        let wrote = |k: usize| {
+            let touched = || self.touches(&nodes[k].work);
+            matches!(nodes[k].work, Work::Launch { .. }) && touched().iter().any(|t| meets(*t, memory[0]) && meets(*t, memory[1]))
+        };
+        let launches = |k: usize| matches!(nodes[k].work, Work::Launch { .. });
+        launches(a) != launches(b)
+            && reads(a, memory[0])
+            && reads(b, memory[1])
+            && (0..nodes.len()).any(|k| before[a][k] && before[b][k] && wrote(k))
+    }
+
     /// Does a piece of work that is right.
-    pub fn perform(&self, work: &Work) -> Result<(), String> {
+    pub fn perform(&mut self, work: &Work) -> Result<(), String> {
         match work {
             Work::Copy { to, from, bytes } => {
+                let way = match (self.home(*from), self.home(*to)) {
+                    (None, _) => 0,
+                    (_, None) => 1,
+                    (a, b) => 2 + usize::from(a != b),
+                };
+                self.copied[way].0 += *bytes as u64;
+                self.copied[way].1 += 1;
                 // SAFETY: both ends are memory of this library that is alive.
                 unsafe { std::ptr::copy(*from as usize as *const u8, *to as usize as *mut u8, *bytes) };
                 Ok(())
