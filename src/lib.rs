@@ -25,13 +25,15 @@ pub mod reference;
 pub mod roofline;
 
 pub use graphc_frontend as frontend;
+#[cfg(feature = "gpu-driver")]
+pub use graphc_gpu::{Moves, Traffic};
 pub use graphc_ir as ir;
 pub use graphc_ir::{Dim, Elem, Tensor};
 pub use graphc_passes as passes;
 pub use graphc_passes::precision::Precision;
 pub use graphc_runtime::{
-    Callable, DeviceDescription, DeviceName, DeviceSpec, Error, PlaceBy, Port, Program, RunOptions, Session, SessionOptions,
-    StatusCode, Tracer, View, array_of, devices, needs_feeds,
+    Callable, DeviceDescription, DeviceName, DeviceSpec, Error, PlaceBy, Port, Program, RunOptions, Session, SessionOptions, Stage,
+    StatusCode, Tracer, View, Watcher, array_of, devices, needs_feeds,
 };
 
 use graphc_ir::{Func, Module, text};

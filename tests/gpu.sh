@@ -38,9 +38,11 @@ cargo test --release --package graphc-gpu --features mlir --quiet
 standin=$(cd "$target/tmp/standin" && pwd)
 LD_LIBRARY_PATH=$standin cargo test --release --package graphc-gpu --features mlir --test device --quiet
 cargo build --release --package graphc --features gpu --quiet
+cargo test --release --package graphc --features gpu --test devices --quiet
 "$graphc" devices
 for model in "$golden"/*/saved_model; do
-    "$graphc" check "$model" "${model%saved_model}"io_*.npz --backend gpu
+    # One of them asks for two GPUs.
+    "$graphc" check "$model" "${model%saved_model}"io_*.npz --backend gpu --soft-placement
 done
 "$graphc" check $golden/words/saved_model $golden/words/io_*.npz --backend gpu --place-by device
 "$graphc" check $golden/split/saved_model $golden/split/io_*.npz --backend gpu --lossy-transfers --rtol 0.02
@@ -53,6 +55,11 @@ if [ -d $corpus ]; then
 fi
 for name in mlp small_cnn transformer recurrent quantised split words; do
     LD_LIBRARY_PATH=$standin "$graphc" check $golden/$name/saved_model $golden/$name/io_*.npz --backend gpu
+done
+# Over CUDA and Vulkan, and over two GPUs of CUDA, with a way between them and without.
+for settings in devices=1 devices=2 devices=2,peers=0; do
+    LD_LIBRARY_PATH=$standin GRAPHC_STANDIN=$settings "$graphc" check $golden/pair/saved_model $golden/pair/io_*.npz --backend gpu
+    LD_LIBRARY_PATH=$standin GRAPHC_STANDIN=$settings cargo test --release --package graphc --features gpu --test devices --quiet
 done
 # Packages: made without a device, run without MLIR.
 packages=$target/gpu-packages

@@ -4,6 +4,7 @@ use crate::elem::Elem;
 use crate::ty::Type;
 use half::{bf16, f16};
 use num_complex::Complex;
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -15,18 +16,20 @@ pub struct Buffer {
     owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
     range: Range<usize>,
     deferred: bool,
+    /// The owner once more, where it has them elsewhere until they are read.
+    elsewhere: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Buffer {
     pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Buffer {
         let len = (*owner).as_ref().len();
-        Buffer { owner, range: 0..len, deferred: false }
+        Buffer { owner, range: 0..len, deferred: false, elsewhere: None }
     }
 
     /// Part of `owner`; `None` if it does not have these bytes.
     pub fn part(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Buffer> {
         (*owner).as_ref().get(range.clone())?;
-        Some(Buffer { owner, range, deferred: false })
+        Some(Buffer { owner, range, deferred: false, elsewhere: None })
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -121,7 +124,31 @@ impl Tensor {
     pub fn deferred(elem: Elem, shape: Vec<usize>, compute: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Option<Tensor> {
         let len = element_count(&shape)?.checked_mul(elem.size())?;
         let owner = Arc::new(Deferred { bytes: OnceLock::new(), compute, len });
-        Some(Tensor { elem, shape, data: Data::Bytes(Buffer { owner, range: 0..len, deferred: true }) })
+        Some(Tensor { elem, shape, data: Data::Bytes(Buffer { owner, range: 0..len, deferred: true, elsewhere: None }) })
+    }
+
+    /// A tensor of numbers whose bytes `owner` has elsewhere, `len` of them, until they are read; `None` if these are not as many as the
+    /// shape says.
+    pub fn elsewhere<O>(elem: Elem, shape: Vec<usize>, len: usize, owner: Arc<O>) -> Option<Tensor>
+    where
+        O: AsRef<[u8]> + Send + Sync + 'static,
+    {
+        let fits = elem.is_plain() && element_count(&shape)?.checked_mul(elem.size()) == Some(len);
+        let elsewhere = Some(owner.clone() as Arc<dyn Any + Send + Sync>);
+        fits.then(|| Tensor { elem, shape, data: Data::Bytes(Buffer { owner, range: 0..len, deferred: true, elsewhere }) })
+    }
+
+    /// Whether the elements are elsewhere; see [`Tensor::elsewhere`].
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(&self.data, Data::Bytes(b) if b.elsewhere.is_some())
+    }
+
+    /// What has the elements, if they are elsewhere and it is an `O`.
+    pub fn owner<O: 'static>(&self) -> Option<&O> {
+        match &self.data {
+            Data::Bytes(b) => b.elsewhere.as_deref()?.downcast_ref(),
+            Data::Strings(_) => None,
+        }
     }
 
     /// A tensor of numbers; `None` if the count does not fit the shape.

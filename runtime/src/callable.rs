@@ -247,7 +247,7 @@ impl Callable {
         }
         specialise::check_feeds(&self.inputs, feeds)?;
         let values: Option<Vec<_>> = feeds.iter().map(|v| v.to_tensor().map(Into::into)).collect();
-        let outputs = staged.run(values.ok_or(Error::Memory)?, engine, options.cancel)?;
+        let outputs = staged.run(values.ok_or(Error::Memory)?, engine, options)?;
         let tensor = |(v, port): (graphc_host::Value, &Port)| match v {
             graphc_host::Value::Tensor(t) => Ok(t),
             v => Err(Error::Unsupported(format!("output {:?} is a {}, which cannot be handed out", port.name, v.elem()))),
@@ -273,6 +273,9 @@ impl Callable {
     /// Gives the memory of runs that ended back to the system.
     pub fn trim(&self) {
         self.variants.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|p| p.trim());
+        if let Some(s) = self.staged.get() {
+            s.trim();
+        }
     }
 
     /// The module before any pass, for these feeds or for all that the signature leaves open.
@@ -430,11 +433,16 @@ impl Callable {
     /// # Errors
     /// As [`Callable::run`]; `Cancelled` if the caller cancelled.
     pub fn run_with(&self, feeds: &[View], options: &mut RunOptions) -> Result<Vec<Tensor>> {
+        self.run_leaving(feeds, &[], options)
+    }
+
+    /// As [`Callable::run_with`]; outputs that are marked in `stay` stay on the device that made them, if the graph is compiled for one.
+    pub(crate) fn run_leaving(&self, feeds: &[View], stay: &[bool], options: &mut RunOptions) -> Result<Vec<Tensor>> {
         let shared = &self.shared;
         if let Some(s) = self.staged.get() {
             return self.run_staged(s, feeds, Engine::Compiled, options);
         }
-        match self.with_program(feeds, |p| p.run(&shared.pool, &shared.variables, feeds, options)) {
+        match self.with_program(feeds, |p| p.run_leaving(&shared.pool, &shared.variables, feeds, stay, options)) {
             Ok(mut outputs) => {
                 outputs.truncate(self.outputs.len());
                 Ok(outputs)

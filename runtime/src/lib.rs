@@ -4,12 +4,15 @@ mod cache;
 mod callable;
 mod device;
 mod error;
+#[cfg(feature = "gpu")]
+mod landings;
 mod memory;
 #[cfg(feature = "gpu-driver")]
 mod packaged;
 mod placement;
 mod processor;
 mod program;
+mod resident;
 mod session;
 mod shared;
 mod specialise;
@@ -32,7 +35,7 @@ pub use graphc_engine::Pool;
 #[cfg(feature = "gpu-driver")]
 pub use packaged::{DeviceFunction, Variant};
 pub use placement::PlaceBy;
-pub use program::{Program, RunOptions, Tracer};
+pub use program::{Program, RunOptions, Stage, Tracer, Watcher};
 pub use session::{Session, SessionOptions};
 pub use specialise::{Ahead, needs_feeds};
 pub use staged::script::{Part, Scripter};

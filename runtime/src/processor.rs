@@ -127,6 +127,15 @@ impl Processor {
         }
     }
 
+    /// The device, if it is a GPU that is open.
+    #[cfg(feature = "gpu")]
+    pub fn device(&self) -> Option<&graphc_gpu::Device> {
+        match self {
+            Processor::Gpu { device, .. } => Some(device),
+            Processor::Cpu | Processor::Tuned(_) | Processor::AnyGpu => None,
+        }
+    }
+
     /// What passes know of it.
     pub fn target(&self) -> &dyn Target {
         match self {

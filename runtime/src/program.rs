@@ -1,16 +1,21 @@
 //! One compiled function and the memory that its runs use.
 
+use crate::device::DeviceName;
 use crate::error::{Error, Result};
 use crate::memory::Block;
 use crate::processor::Engine;
+#[cfg(feature = "gpu-driver")]
+use crate::resident::Resident;
 use crate::specialise;
-use crate::state::{VarPointers, Variables};
+use crate::state::{VarGuard, VarPointers, Variables};
 use crate::view::View;
 use graphc_abi::{Ctx, ErrorRecord, SCRATCH_BYTES, Status, Trace};
 use graphc_cpu::{Code, PackedWeights};
 use graphc_engine::Pool;
 use graphc_frontend::legalise::Feed;
-use graphc_ir::{Buffer, Data, Dim, Sym, Tensor, Type};
+#[cfg(feature = "gpu-driver")]
+use graphc_gpu::Output;
+use graphc_ir::{Buffer, Data, Dim, Elem, Sym, Tensor, Type};
 use graphc_passes::plan::{Plan, Port};
 use std::ffi::c_void;
 use std::ptr;
@@ -74,6 +79,22 @@ pub struct RunOptions<'a> {
     pub cancel: Option<&'a AtomicU32>,
     /// Told of the start and end of every launch.
     pub trace: Option<&'a mut dyn Tracer>,
+    /// Told of the parts of a graph that runs in stages.
+    pub watch: Option<&'a dyn Watcher>,
+}
+
+/// Hears of the parts of a run in stages, on the threads that run them: parts on several devices run at one time.
+pub trait Watcher: Sync {
+    fn begin(&self, stage: &Stage);
+    fn end(&self, stage: &Stage);
+}
+
+/// A step of a run in stages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// What it is and does, as in [`Callable::stages`](crate::Callable::stages).
+    pub what: String,
+    pub device: DeviceName,
 }
 
 /// Hears of every launch of a run.
@@ -219,8 +240,27 @@ impl Program {
 
     /// Runs with new outputs.
     pub fn run(&self, pool: &Pool, vars: &Variables, feeds: &[View], options: &mut RunOptions) -> Result<Vec<Tensor>, Mismatch> {
+        self.run_leaving(pool, vars, feeds, &[], options)
+    }
+
+    /// As [`Program::run`]; outputs that are marked in `stay` stay on the device, if the program runs on one.
+    #[cfg_attr(not(feature = "gpu-driver"), expect(unused_variables))]
+    pub fn run_leaving(
+        &self,
+        pool: &Pool,
+        vars: &Variables,
+        feeds: &[View],
+        stay: &[bool],
+        options: &mut RunOptions,
+    ) -> Result<Vec<Tensor>, Mismatch> {
         let mut memory = self.take_memory(pool.threads()).map_err(Mismatch::Feed)?;
-        let result = self.size(&mut memory, feeds).and_then(|()| self.run_new(pool, vars, feeds, options, &mut memory));
+        let result = self.size(&mut memory, feeds).and_then(|()| match &self.engine {
+            #[cfg(feature = "gpu-driver")]
+            Engine::Gpu(x) if stay.contains(&true) => {
+                self.run_there(&**x, vars, feeds, stay, options, &memory).map_err(Mismatch::Feed)
+            }
+            _ => self.run_new(pool, vars, feeds, options, &mut memory),
+        });
         self.give_back(memory);
         result
     }
@@ -248,9 +288,7 @@ impl Program {
             .iter()
             .zip(blocks)
             .zip(&memory.output_shapes)
-            .filter_map(|((port, block), shape)| {
-                Tensor::new(port.ty.elem, shape.clone(), Data::Bytes(Buffer::new(Arc::new(Owned(block)))))
-            })
+            .filter_map(|((port, block), shape)| tensor_over(port.ty.elem, shape, block))
             .collect())
     }
 
@@ -313,20 +351,75 @@ impl Program {
     }
 
     fn enter(&self, pool: &Pool, vars: &Variables, feeds: &[View], options: &mut RunOptions, memory: &mut RunMemory) -> Result<()> {
+        match &self.engine {
+            Engine::Cpu { code, weights } => {
+                let guard = self.guarded(vars)?;
+                self.vars.to_host()?;
+                self.call(code, weights, pool, guard.pointers(), feeds, options, memory)?;
+                self.vars.assigned();
+                Ok(())
+            }
+            #[cfg(feature = "gpu-driver")]
+            Engine::Gpu(x) => {
+                let plan = &self.interface;
+                let sizes =
+                    plan.outputs.iter().zip(&memory.output_shapes).map(|(p, s)| s.iter().product::<usize>() * p.ty.elem.size());
+                let outputs = memory.outputs.iter().zip(sizes);
+                // SAFETY: outputs are as large as `size` computed, and nothing else refers to them during the run.
+                let outputs = outputs.map(|(&p, n)| Output::Host(unsafe { std::slice::from_raw_parts_mut(p, n) }));
+                self.launch(&**x, vars, feeds, &mut outputs.collect::<Vec<_>>(), options, memory)
+            }
+        }
+    }
+
+    /// The variables, for a run that may have them.
+    fn guarded<'v>(&'v self, vars: &'v Variables) -> Result<VarGuard<'v>> {
         let guard = self.vars.lock(vars);
         if let Some((name, status)) = self.vars.missing() {
             return Err(Error::Uninitialised { variable: name.to_owned(), status });
         }
-        if let Some(name) = self.vars.uncertain() {
-            return Err(Error::Unsupported(format!("variable {name:?}, which has no value, in a branch of compiled code")));
+        match self.vars.uncertain() {
+            Some(name) => Err(Error::Unsupported(format!("variable {name:?}, which has no value, in a branch of compiled code"))),
+            None => Ok(guard),
         }
-        match &self.engine {
-            Engine::Cpu { code, weights } => self.call(code, weights, pool, guard.pointers(), feeds, options, memory)?,
-            #[cfg(feature = "gpu-driver")]
-            Engine::Gpu(x) => self.launch(&**x, guard.pointers(), feeds, options, memory)?,
+    }
+
+    /// Runs on a GPU, and leaves the outputs there that are marked.
+    #[cfg(feature = "gpu-driver")]
+    fn run_there(
+        &self,
+        x: &dyn graphc_gpu::Run,
+        vars: &Variables,
+        feeds: &[View],
+        stay: &[bool],
+        options: &mut RunOptions,
+        memory: &RunMemory,
+    ) -> Result<Vec<Tensor>> {
+        let ports = || self.interface.outputs.iter().zip(&memory.output_shapes);
+        let mut made = Vec::new();
+        for (k, (port, shape)) in ports().enumerate() {
+            let bytes = shape.iter().try_fold(port.ty.elem.size(), |n, &d| n.checked_mul(d)).ok_or(Error::Memory)?;
+            let there = stay.get(k) == Some(&true);
+            made.push(if there { (None, None) } else { (Some(Block::new(bytes).ok_or(Error::Memory)?), None) });
         }
-        self.vars.assigned();
-        Ok(())
+        let mut outputs: Vec<Output> = made
+            .iter_mut()
+            .map(|(here, there)| match here {
+                Some(block) => Output::Host(block.bytes_mut()),
+                None => Output::Device(there),
+            })
+            .collect();
+        self.launch(x, vars, feeds, &mut outputs, options, memory)?;
+        drop(outputs);
+        let mut tensors = Vec::with_capacity(made.len());
+        for ((port, shape), (here, there)) in ports().zip(made) {
+            let made = match (here, there) {
+                (Some(block), _) => tensor_over(port.ty.elem, shape, block),
+                (None, there) => there.and_then(|v| Resident::over(v, port.ty.elem, shape.clone())),
+            };
+            tensors.push(made.ok_or(Error::Memory)?);
+        }
+        Ok(tensors)
     }
 
     /// Runs on a GPU.
@@ -334,27 +427,28 @@ impl Program {
     fn launch(
         &self,
         x: &dyn graphc_gpu::Run,
-        vars: *const *mut u8,
+        vars: &Variables,
         feeds: &[View],
+        outputs: &mut [Output],
         options: &mut RunOptions,
         memory: &RunMemory,
     ) -> Result<()> {
-        use graphc_gpu::GpuError;
+        use graphc_gpu::{GpuError, Input, Io};
         let plan = &self.interface;
-        let inputs: Vec<&[u8]> = self.feed_of.iter().map(|&k| feeds[k].bytes()).collect();
-        let sizes = plan.outputs.iter().zip(&memory.output_shapes).map(|(p, s)| s.iter().product::<usize>() * p.ty.elem.size());
-        // SAFETY: outputs are as large as `size` computed, and nothing else refers to them during the run.
-        let mut outputs: Vec<&mut [u8]> =
-            memory.outputs.iter().zip(sizes).map(|(&p, n)| unsafe { std::slice::from_raw_parts_mut(p, n) }).collect();
-        let numbers = x.variables().into_iter();
-        // SAFETY: variables have the types of the plan, whose sizes these are, and the guard gives them to this run alone.
-        let mut vars: Vec<&mut [u8]> = numbers.map(|(k, n)| unsafe { std::slice::from_raw_parts_mut(*vars.add(k), n) }).collect();
+        let _guard = self.guarded(vars)?;
+        let variables = self.vars.on(x)?;
+        let input = |&k: &usize| match feeds[k].elsewhere().and_then(Tensor::owner::<Resident>) {
+            Some(r) => Input::Device(&r.value),
+            None => Input::Host(feeds[k].bytes()),
+        };
+        let inputs: Vec<Input> = self.feed_of.iter().map(input).collect();
+        let mut io = Io { inputs: &inputs, outputs, vars: &variables, syms: &memory.syms };
         let ran = match &mut options.trace {
             Some(t) => {
                 let mut heard = |step: usize, seconds: f64| t.took(step, Duration::from_secs_f64(seconds.max(0.0)));
-                x.run_timed(&inputs, &mut outputs, &mut vars, &memory.syms, &mut heard)
+                x.execute(&mut io, Some(&mut heard))
             }
-            None => x.run(&inputs, &mut outputs, &mut vars, &memory.syms),
+            None => x.execute(&mut io, None),
         };
         ran.map_err(|e| match e {
             GpuError::Launch { status, step, value, bound } => {
@@ -362,7 +456,9 @@ impl Program {
                 Error::Run { status, node, record: ErrorRecord { launch: step, value, bound } }
             }
             e => Error::Device(e.to_string()),
-        })
+        })?;
+        self.vars.assigned();
+        Ok(())
     }
 
     /// Runs machine code.
@@ -426,6 +522,10 @@ unsafe extern "C" fn trace(data: *mut c_void, launch: usize, end: u32) {
     if let Some(t) = unsafe { &mut *data.cast::<Option<&mut dyn Tracer>>() } {
         if end == 0 { t.begin(launch) } else { t.end(launch) }
     }
+}
+
+fn tensor_over(elem: Elem, shape: &[usize], block: Block) -> Option<Tensor> {
+    Tensor::new(elem, shape.to_vec(), Data::Bytes(Buffer::new(Arc::new(Owned(block)))))
 }
 
 /// Output memory as the owner of a tensor's bytes.

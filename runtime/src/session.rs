@@ -159,6 +159,12 @@ impl Session {
         self
     }
 
+    /// What has moved to and from a device of the session since it was opened, by all that use it; `None` of the CPU.
+    #[cfg(feature = "gpu")]
+    pub fn traffic(&self, device: DeviceName) -> Option<graphc_gpu::Traffic> {
+        Some(self.shared.processors.of(device).ok()?.device()?.traffic())
+    }
+
     /// The model.
     ///
     /// # Errors

@@ -144,9 +144,19 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// The value of a variable; `None` if it has none.
+    ///
+    /// # Errors
+    /// If a device has it and does not give it.
+    pub fn read(&self, name: &str) -> Result<Option<Value>> {
+        Ok(self.variables.read(name)?.or_else(|| self.stored(name).map(Value::Tensor)))
+    }
+}
+
 impl VariableStore for Shared {
     fn read(&self, name: &str) -> Option<Value> {
-        self.variables.read(name).or_else(|| self.stored(name).map(Value::Tensor))
+        self.read(name).ok().flatten()
     }
 
     fn assign(&self, name: &str, value: Value) -> Result<(), HostError> {

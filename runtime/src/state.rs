@@ -1,6 +1,8 @@
 //! Variables of a session.
 
+use crate::error::Result;
 use crate::memory::Block;
+use crate::resident::Copies;
 use graphc_host::Value;
 use graphc_ir::{Elem, Module, Tensor, TfStatus};
 use hashbrown::HashMap;
@@ -23,6 +25,8 @@ struct Variable {
     elem: Elem,
     shape: Vec<usize>,
     memory: Mutex<Block>,
+    /// Those on devices.
+    copies: Mutex<Copies>,
     /// Whether it has a value.
     ready: AtomicBool,
 }
@@ -68,6 +72,28 @@ impl VarGuard<'_> {
     }
 }
 
+impl Variable {
+    fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.elem.size()
+    }
+
+    /// Does something with the copies on devices and the host's.
+    fn with_copies<R>(&self, f: impl FnOnce(&mut Copies, &mut Block) -> R) -> R {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        f(&mut copies, &mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Brings the last value to the host, if a device has it.
+    fn to_host(&self) -> Result<()> {
+        self.with_copies(|c, host| c.fetch(host, self.bytes()))
+    }
+
+    /// The host has the last value, and nobody else.
+    fn host_changed(&self) {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).host_changed();
+    }
+}
+
 /// Why a value could not be assigned.
 pub enum Refused {
     /// Code holds the variable with another type or shape.
@@ -77,24 +103,29 @@ pub enum Refused {
 
 impl Variables {
     /// A copy of a variable's value; `None` if the session has none.
-    pub fn read(&self, name: &str) -> Option<Value> {
+    ///
+    /// # Errors
+    /// If a device has it and does not give it.
+    pub fn read(&self, name: &str) -> Result<Option<Value>> {
         if let Some(t) = self.loose.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Some(t.clone());
+            return Ok(Some(t.clone()));
         }
-        let v = self.by_name.lock().unwrap_or_else(PoisonError::into_inner).get(name)?.clone();
+        let known = self.by_name.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let Some(v) = known else { return Ok(None) };
         let _order = self.order.read().unwrap_or_else(PoisonError::into_inner);
         if !v.ready.load(Ordering::Acquire) {
-            return None;
+            return Ok(None);
         }
+        v.to_host()?;
         let bytes = v.memory.lock().unwrap_or_else(PoisonError::into_inner).bytes().to_vec();
-        Tensor::from_bytes(v.elem, v.shape.clone(), bytes).map(Value::Tensor)
+        Ok(Tensor::from_bytes(v.elem, v.shape.clone(), bytes).map(Value::Tensor))
     }
 
     /// Replaces a variable's value, where compiled code looks for it if there is any.
     ///
     /// # Errors
     /// If compiled code holds it with another type or shape.
-    pub fn assign(&self, name: &str, value: Value) -> Result<(), Refused> {
+    pub fn assign(&self, name: &str, value: Value) -> std::result::Result<(), Refused> {
         let Some(v) = self.by_name.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned() else {
             self.loose.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value);
             return Ok(());
@@ -107,6 +138,8 @@ impl Variables {
         };
         let room = memory.bytes_mut().get_mut(..value.bytes().len()).ok_or(Refused::Memory)?;
         room.copy_from_slice(value.bytes());
+        drop(memory);
+        v.host_changed();
         v.ready.store(true, Ordering::Release);
         Ok(())
     }
@@ -123,6 +156,8 @@ impl Variables {
                 Some((room, t)) => room.copy_from_slice(t.bytes()),
                 None => memory.bytes_mut().fill(0),
             }
+            drop(memory);
+            v.host_changed();
             v.ready.store(value.is_some(), Ordering::Release);
         }
     }
@@ -163,7 +198,14 @@ impl VarPointers {
             }
             let ready = AtomicBool::new(init.is_some());
             let elem = var.ty.elem;
-            let v = Arc::new(Variable { name: var.name.clone(), elem, shape, memory: Mutex::new(block), ready });
+            let v = Arc::new(Variable {
+                name: var.name.clone(),
+                elem,
+                shape,
+                memory: Mutex::new(block),
+                copies: Mutex::default(),
+                ready,
+            });
             by_name.insert(var.name.clone(), v.clone());
             variables.push(v);
         }
@@ -189,6 +231,38 @@ impl VarPointers {
     /// Notes that a run assigned what the code assigns.
     pub fn assigned(&self) {
         self.uses.assigned.iter().filter_map(|&k| self.variables.get(k)).for_each(|v| v.ready.store(true, Ordering::Release));
+    }
+
+    /// Brings all variables to the host, for code that runs there; what it assigns is there and nowhere else.
+    ///
+    /// # Errors
+    /// If a device has a value and does not give it.
+    pub fn to_host(&self) -> Result<()> {
+        if cfg!(not(feature = "gpu-driver")) {
+            return Ok(());
+        }
+        self.variables.iter().try_for_each(|v| v.to_host())?;
+        self.uses.assigned.iter().filter_map(|&k| self.variables.get(k)).for_each(|v| v.host_changed());
+        Ok(())
+    }
+
+    /// The variables of a program on its device, with their last values, which are there and nowhere else of those that it assigns.
+    ///
+    /// # Errors
+    /// If there is no memory for one, or a driver fails.
+    #[cfg(feature = "gpu-driver")]
+    pub fn on(&self, x: &dyn graphc_gpu::Run) -> Result<Vec<graphc_gpu::DeviceValue>> {
+        let var = |(k, _): (usize, usize)| {
+            let v = self.variables.get(k).ok_or_else(|| crate::error::Error::Device("a variable is missing".into()))?;
+            v.with_copies(|c, host| {
+                let value = c.on(x, host, v.bytes())?;
+                if self.uses.assigned.contains(&k) {
+                    c.assigned_on(x);
+                }
+                Ok(value)
+            })
+        };
+        x.variables().into_iter().map(var).collect()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -16,6 +16,8 @@ enum Elements<'a> {
     /// Elements of fixed size.
     Bytes(&'a [u8]),
     Strings(&'a [Box<[u8]>]),
+    /// Elements that may be on a device.
+    Elsewhere(&'a Tensor),
 }
 
 impl<'a> View<'a> {
@@ -52,6 +54,7 @@ impl<'a> View<'a> {
         match self.data {
             Elements::Bytes(b) => b,
             Elements::Strings(_) => &[],
+            Elements::Elsewhere(t) => t.bytes(),
         }
     }
 
@@ -59,7 +62,15 @@ impl<'a> View<'a> {
     pub fn strings(&self) -> Option<&'a [Box<[u8]>]> {
         match self.data {
             Elements::Strings(s) => Some(s),
-            Elements::Bytes(_) => None,
+            Elements::Bytes(_) | Elements::Elsewhere(_) => None,
+        }
+    }
+
+    /// The tensor whose elements are elsewhere, if this is one.
+    pub fn elsewhere(&self) -> Option<&'a Tensor> {
+        match self.data {
+            Elements::Elsewhere(t) => Some(t),
+            _ => None,
         }
     }
 
@@ -68,6 +79,7 @@ impl<'a> View<'a> {
         match self.data {
             Elements::Bytes(b) => Tensor::from_bytes(self.elem, self.shape.to_vec(), b.to_vec()),
             Elements::Strings(s) => Tensor::from_strings(self.shape, s.to_vec()),
+            Elements::Elsewhere(t) => Some(t.clone()),
         }
     }
 }
@@ -77,6 +89,9 @@ impl<'a> TryFrom<&'a Tensor> for View<'a> {
     type Error = ();
 
     fn try_from(t: &'a Tensor) -> Result<View<'a>, ()> {
+        if t.is_elsewhere() {
+            return Ok(View { elem: t.elem(), shape: t.shape(), data: Elements::Elsewhere(t) });
+        }
         match t.strings() {
             Some(s) => View::of_strings(t.shape(), s).ok_or(()),
             None => View::new(t.elem(), t.shape(), t.bytes()).ok_or(()),

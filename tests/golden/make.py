@@ -223,13 +223,43 @@ def split(name):
     answer(name, [{"x": rng.normal(size=(n, 16)).astype("f")} for n in (1, 5)])
 
 
+def pair(name):
+    """Layers on two GPUs and the CPU: each GPU reads what the other has computed."""
+    rng = generator(name)
+    folder = os.path.join(HERE, name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+    class Pair(tf.Module):
+        def __init__(self):
+            self.first = tf.Variable(rng.normal(size=(16, 32)).astype("f"))
+            self.second = tf.Variable(rng.normal(size=(32, 16)).astype("f"))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 16], tf.float32, "x")])
+        def serve(self, x):
+            with tf.device("/GPU:0"):
+                a = tf.nn.relu(x @ self.first)
+            with tf.device("/GPU:1"):
+                b = tf.tanh(x @ self.first) + a
+                c = tf.nn.softmax(b @ self.second)
+            with tf.device("/GPU:0"):
+                y = tf.sqrt(c) @ self.first + a * 0.5
+            with tf.device("/CPU:0"):
+                z = tf.reduce_max(tf.exp(x), axis=1) + tf.reduce_sum(c, axis=1)
+            return {"y": y, "z": z}
+
+    module = Pair()
+    tf.saved_model.save(module, os.path.join(folder, "saved_model"), signatures={"serving_default": module.serve})
+    os.remove(os.path.join(folder, "saved_model", "fingerprint.pb"))
+    answer(name, [{"x": rng.normal(size=(n, 16)).astype("f")} for n in (1, 5)])
+
+
 def basic_pitch(name):
     x = [{"input_2": generator(name, k).normal(0, 0.1, (b, 43844, 1)).astype("f")} for k, b in enumerate((1, 2))]
     answer(name, x)
 
 
 if __name__ == "__main__":
-    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent", "quantised", "words", "split"]:
+    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent", "quantised", "words", "split", "pair"]:
         keras.utils.clear_session()
         keras.utils.set_random_seed(zlib.crc32(n.encode()) % 2**31)
         globals()[n](n)

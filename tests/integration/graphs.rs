@@ -48,6 +48,14 @@ impl Graph {
         self
     }
 
+    /// Asks for a device for the last node.
+    pub fn on(mut self, device: &str) -> Graph {
+        let end = self.0.trim_end().trim_end_matches('}').len();
+        self.0.truncate(end);
+        writeln!(self.0, "device: {device:?} }}").unwrap();
+        self
+    }
+
     /// Adds an input; -1 is an open dimension.
     pub fn input(self, name: &str, ty: &str, shape: &[i64]) -> Graph {
         self.node(name, "Placeholder", &[], &[Type("dtype", ty), Shape("shape", shape)])

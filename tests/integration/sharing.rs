@@ -87,13 +87,13 @@ fn a_cancelled_run_ends_before_the_next_launch() {
     for launch in [0, 3, 10] {
         let cancel = AtomicU32::new(0);
         let mut tracer = CancelAt { launch, cancel: &cancel, after: 0 };
-        let mut options = RunOptions { cancel: Some(&cancel), trace: Some(&mut tracer) };
+        let mut options = RunOptions { cancel: Some(&cancel), trace: Some(&mut tracer), ..RunOptions::default() };
         let e = callable.run_with(&views(&inputs), &mut options).unwrap_err();
         assert!(is_cancelled(&e), "{e}");
         assert_eq!(tracer.after, 0, "launches after the cancellation");
     }
     let set = AtomicU32::new(1);
-    let e = callable.run_with(&views(&inputs), &mut RunOptions { cancel: Some(&set), trace: None }).unwrap_err();
+    let e = callable.run_with(&views(&inputs), &mut RunOptions { cancel: Some(&set), ..RunOptions::default() }).unwrap_err();
     assert!(is_cancelled(&e), "{e}");
     // The session is none the worse for it.
     let again = callable.run_tensors(&inputs).unwrap();
@@ -108,7 +108,7 @@ fn another_thread_cancels() {
     let error = thread::scope(|s| {
         let run = s.spawn(|| {
             loop {
-                let result = callable.run_with(&views(&inputs), &mut RunOptions { cancel: Some(&cancel), trace: None });
+                let result = callable.run_with(&views(&inputs), &mut RunOptions { cancel: Some(&cancel), ..RunOptions::default() });
                 running.store(true, Release);
                 if let Err(e) = result {
                     return e;

@@ -17,7 +17,7 @@ pub struct Functions<'a> {
 
 impl Caller for Functions<'_> {
     fn call(&self, function: &Function, inputs: Vec<Value>, step: &Step<'_>) -> Result<Vec<Value>, HostError> {
-        let run = Run { engine: self.run.engine, step, depth: self.run.depth };
+        let run = Run { step, ..self.run };
         let outputs = self.staged.call(&function.name, &attrs::of_function(function), inputs, run);
         outputs.map_err(|e| HostError::new(TfStatus::from_code(e.status()).unwrap_or(TfStatus::Internal), e.to_string()))
     }

@@ -6,6 +6,8 @@
 
 mod attrs;
 mod control;
+mod env;
+mod lanes;
 pub mod partition;
 pub mod print;
 pub mod script;
@@ -16,19 +18,24 @@ pub use segment::off_the_gpu;
 
 use crate::device::DeviceName;
 use crate::error::{Error, Result};
+#[cfg(feature = "gpu")]
+use crate::landings::Landings;
+use crate::program::{RunOptions, Stage, Watcher};
+use crate::resident::fetched;
 use crate::shared::Shared;
+use env::Env;
 use graphc_frontend::legalise::{self, LegaliseError};
 use graphc_frontend::{DataType, Node, NodeId, RawGraph, UnsupportedOp, Value as Port, variables};
 use graphc_host::{Attrs, Call, Resource, Step, Value};
-use graphc_ir::{Tensor, TfStatus};
+use graphc_ir::TfStatus;
 use hashbrown::{HashMap, HashSet};
 use indexmap::IndexMap;
+use lanes::Lanes;
 use partition::{Partition, Piece};
 use segment::Segment;
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use transfer::Transfer;
 
@@ -55,11 +62,24 @@ pub struct Staged {
     plan: Mutex<Plan>,
     functions: Mutex<HashMap<String, Arc<Staged>>>,
     attrs: Mutex<HashMap<NodeId, Arc<Attrs>>>,
+    /// Memory on GPUs for values that come from elsewhere.
+    #[cfg(feature = "gpu")]
+    landings: Landings<(Port, DeviceName)>,
 }
 
 struct Plan {
     choices: Choices,
+    schedule: Schedule,
+}
+
+/// What runs, in order.
+#[derive(Clone)]
+struct Schedule {
     steps: Arc<[Todo]>,
+    /// Values that stay on GPUs.
+    stay: Arc<HashSet<Port>>,
+    /// How parts run at one time, where several devices have some that do not wait for one another.
+    lanes: Option<Arc<Lanes>>,
 }
 
 /// One step of a run.
@@ -85,28 +105,7 @@ struct Run<'a> {
     step: &'a Step<'a>,
     /// Calls that are open.
     depth: usize,
-}
-
-/// The values of a run that are there.
-#[derive(Default)]
-struct Env {
-    values: HashMap<Port, Value>,
-    /// Values on their way between devices, as bf16.
-    narrow: HashMap<Port, Tensor>,
-}
-
-impl Deref for Env {
-    type Target = HashMap<Port, Value>;
-
-    fn deref(&self) -> &HashMap<Port, Value> {
-        &self.values
-    }
-}
-
-impl DerefMut for Env {
-    fn deref_mut(&mut self) -> &mut HashMap<Port, Value> {
-        &mut self.values
-    }
+    watch: Option<&'a dyn Watcher>,
 }
 
 /// Calls within calls that a run may have open.
@@ -136,34 +135,54 @@ impl Staged {
             let refused = |message: String| Error::Unsupported(format!("node {:?}: {message}", node.name));
             constants.insert(Port { node: id, port: 0 }, Value::Tensor(legalise::tensor(&raw, limits).map_err(refused)?));
         }
-        let steps = todo(partition.pieces(&partition.nodes(), &choices), &[]).into();
+        let schedule = Schedule::new(&partition, &graph, &choices, &[], !scope.is_empty());
         Ok(Staged {
             shared,
             scope: scope.to_owned(),
             state,
             constants,
-            plan: Mutex::new(Plan { choices, steps }),
+            plan: Mutex::new(Plan { choices, schedule }),
             functions: Mutex::default(),
             attrs: Mutex::default(),
+            #[cfg(feature = "gpu")]
+            landings: Landings::default(),
             graph,
         })
     }
 
     /// Names of the ops that run one by one, for messages.
     pub fn single_ops(&self) -> BTreeSet<String> {
-        let steps = locked(&self.plan).steps.clone();
+        let steps = self.steps();
         let single = |t: &Todo| if let Todo::Single(id) = t { Some(self.graph.node(*id).op.clone()) } else { None };
         steps.iter().filter_map(single).collect()
     }
 
     /// What runs, in order, a line a step.
     pub fn outline(&self) -> Vec<String> {
-        let steps = locked(&self.plan).steps.clone();
+        self.steps().iter().map(|t| self.line(t)).collect()
+    }
+
+    /// What runs, in order.
+    fn steps(&self) -> Arc<[Todo]> {
+        locked(&self.plan).schedule.steps.clone()
+    }
+
+    /// Gives memory that no run uses back.
+    pub fn trim(&self) {
+        for s in segments(&self.steps()) {
+            s.units().iter().for_each(|u| u.callable.trim());
+        }
+        #[cfg(feature = "gpu")]
+        self.landings.trim();
+    }
+
+    /// A step in words.
+    fn line(&self, t: &Todo) -> String {
         let name = |id: &NodeId| &self.graph.node(*id).name;
         let several = self.shared.policy.session != DeviceName::Cpu;
         let on = |device: DeviceName| if several { format!(" on {}", device.short()) } else { String::new() };
         let way = |t: &Transfer| format!("{:?} {} -> {}", self.graph.value_name(t.value), t.from.short(), t.to.short());
-        let line = |t: &Todo| match t {
+        match t {
             Todo::Single(id) => format!("{} {:?}{}", self.graph.node(*id).op, name(id), on(DeviceName::Cpu)),
             Todo::Segment(s) => {
                 let ends = s.cut.nodes.first().zip(s.cut.nodes.last());
@@ -172,59 +191,119 @@ impl Staged {
             }
             Todo::Send(t) => format!("send {}", way(t)),
             Todo::Recv(t) => format!("recv {}", way(t)),
-        };
-        steps.iter().map(line).collect()
+        }
     }
 
     /// Runs the graph: a value for each input, in order, to a value for each output.
     ///
     /// # Errors
     /// If a node fails.
-    pub fn run(&self, inputs: Vec<Value>, engine: Engine, cancel: Option<&AtomicU32>) -> Result<Vec<Value>> {
-        let step = Step { cancel, ..Step::default() };
-        self.execute(inputs, Run { engine, step: &step, depth: 0 })
+    pub fn run(&self, inputs: Vec<Value>, engine: Engine, options: &RunOptions) -> Result<Vec<Value>> {
+        let step = Step { cancel: options.cancel, ..Step::default() };
+        self.execute(inputs, Run { engine, step: &step, depth: 0, watch: options.watch })
     }
 
     fn execute(&self, inputs: Vec<Value>, run: Run) -> Result<Vec<Value>> {
         let inputs = self.graph.inputs.iter().zip(inputs);
-        let mut env = Env { values: inputs.map(|(i, v)| (Port { node: i.node, port: 0 }, v)).collect(), ..Env::default() };
-        let mut steps: VecDeque<Todo> = locked(&self.plan).steps.iter().cloned().collect();
-        while let Some(next) = steps.pop_front() {
-            match next {
-                Todo::Single(id) => {
-                    let outputs = self.single(id, &env, run)?;
-                    env.extend(outputs.into_iter().enumerate().map(|(k, v)| (Port { node: id, port: k as u32 }, v)));
+        let env = Env::of(inputs.map(|(i, v)| (Port { node: i.node, port: 0 }, v)));
+        let Schedule { steps, mut stay, lanes } = locked(&self.plan).schedule.clone();
+        let mut left: VecDeque<Todo> = match lanes.filter(|_| run.engine == Engine::Compiled) {
+            None => steps.iter().cloned().collect(),
+            Some(lanes) => match lanes.run(self, &steps, &env, &stay, run) {
+                None => VecDeque::new(),
+                Some(lanes::Failure { why, left }) => {
+                    let again = left.into_iter().map(|k| steps[k].clone()).collect();
+                    let (again, now) = self.refine(why, again)?;
+                    stay = now;
+                    again
                 }
-                // Values meet in the host's memory: a segment leaves its results there, and takes its operands from there.
-                Todo::Send(t) if t.narrow && !env.narrow.contains_key(&t.value) => {
-                    if let Value::Tensor(whole) = self.operand(t.value, false, &env)? {
-                        env.narrow.extend(transfer::narrowed(&whole).map(|n| (t.value, n)));
-                    }
+            },
+        };
+        while let Some(next) = left.pop_front() {
+            match self.step(&next, &env, &stay, run) {
+                Ok(()) => {}
+                Err(e) => {
+                    left.push_front(next);
+                    (left, stay) = self.refine(e, left)?;
                 }
-                Todo::Recv(t) if t.to == DeviceName::Cpu && !env.contains_key(&t.value) => {
-                    let wide = env.narrow.get(&t.value).and_then(transfer::widened);
-                    env.extend(wide.map(|w| (t.value, Value::Tensor(w))));
-                }
-                Todo::Send(_) | Todo::Recv(_) => {}
-                Todo::Segment(segment) => match segment.run(self, &mut env, run) {
-                    Ok(()) => {}
-                    Err(e) if segment::refused(&e) => {
-                        steps.push_front(Todo::Segment(segment));
-                        steps = self.refine(e, steps)?;
-                    }
-                    Err(e) => return Err(e),
-                },
             }
-            run.step.check().map_err(|e| Error::Host { node: String::new(), status: e.status, message: e.message })?;
         }
-        let outputs = self.graph.outputs.iter().map(|o| self.operand(o.value, false, &env));
-        outputs.collect()
+        self.graph.outputs.iter().map(|o| self.result(o.value, &env)).collect()
+    }
+
+    /// One step of a run.
+    fn step(&self, todo: &Todo, env: &Env, stay: &HashSet<Port>, run: Run) -> Result<()> {
+        let stage = run.watch.map(|w| (w, Stage { what: self.line(todo), device: todo.device() }));
+        if let Some((w, stage)) = &stage {
+            w.begin(stage);
+        }
+        match todo {
+            Todo::Single(id) => {
+                for (port, v) in (0..).zip(self.single(*id, env, run)?) {
+                    env.insert(Port { node: *id, port }, v);
+                }
+            }
+            Todo::Send(t) => self.send(t, env)?,
+            Todo::Recv(t) => self.receive(t, env)?,
+            Todo::Segment(segment) => segment.run(self, env, stay, run)?,
+        }
+        if let Some((w, stage)) = &stage {
+            w.end(stage);
+        }
+        run.step.check().map_err(|e| Error::Host { node: String::new(), status: e.status, message: e.message })
+    }
+
+    /// Values wait where they are made until they are received.
+    fn send(&self, t: &Transfer, env: &Env) -> Result<()> {
+        if t.narrow
+            && env.narrow(t.value).is_none()
+            && let Value::Tensor(whole) = self.operand(t.value, false, env)?
+            && let Some(narrow) = transfer::narrowed(&fetched(whole)?)
+        {
+            env.insert_narrow(t.value, narrow);
+        }
+        Ok(())
+    }
+
+    /// Brings a value to where it goes, unless the only part that reads it there takes it along.
+    fn receive(&self, t: &Transfer, env: &Env) -> Result<()> {
+        if t.to == DeviceName::Cpu {
+            if env.get(t.value).is_none() {
+                let there = || env.on(t.value, t.from).map(fetched).transpose();
+                let narrow = || env.narrow(t.value).map(fetched).transpose().map(|n| n.as_ref().and_then(transfer::widened));
+                let here = if t.narrow { narrow()? } else { there()? };
+                here.into_iter().for_each(|here| env.insert(t.value, Value::Tensor(here)));
+            }
+            return Ok(());
+        }
+        #[cfg(feature = "gpu")]
+        if !t.narrow && (t.shared || t.from != DeviceName::Cpu) && env.on(t.value, t.to).is_none() {
+            let from = match env.on(t.value, t.from) {
+                Some(there) => Value::Tensor(there),
+                None => self.operand(t.value, false, env)?,
+            };
+            let to = self.shared.processors.of(t.to)?;
+            if let (Value::Tensor(from), Some(device)) = (from, to.device()) {
+                env.insert_on(t.value, t.to, self.landings.land((t.value, t.to), &from, device)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// An output: of a nested graph it may stay on a device, but for single numbers, by which control flow may go.
+    fn result(&self, v: Port, env: &Env) -> Result<Value> {
+        let nested = !self.scope.is_empty();
+        match env.anywhere(v).filter(|_| env.get(v).is_none()) {
+            Some(t) if nested && !t.shape().is_empty() => Ok(Value::Tensor(t)),
+            Some(t) => fetched(t).map(Value::Tensor),
+            None => self.operand(v, false, env),
+        }
     }
 
     /// Cuts what is left to do, of which the first is a segment that the compiler refused, in another way.
-    fn refine(&self, why: Error, left: VecDeque<Todo>) -> Result<VecDeque<Todo>> {
+    fn refine(&self, why: Error, left: VecDeque<Todo>) -> Result<(VecDeque<Todo>, Arc<HashSet<Port>>)> {
         let mut plan = locked(&self.plan);
-        let Some(Todo::Segment(first)) = left.front() else { return Err(why) };
+        let Some(Todo::Segment(first)) = left.front().filter(|_| segment::refused(&why)) else { return Err(why) };
         if !segment::blame(&why, &self.graph, &first.cut, &mut plan.choices) {
             return Err(why);
         }
@@ -240,26 +319,33 @@ impl Staged {
             })
             .collect();
         // What is cut as before keeps its code.
-        let mut known = segments(&plan.steps);
-        let now = todo(partition.pieces(&nodes, &plan.choices), &known);
+        let mut known = segments(&plan.schedule.steps);
+        let pieces = partition.pieces(&nodes, &plan.choices);
+        let stay = transfer::staying(&pieces, &self.graph, nested);
+        let now = todo(pieces, &known);
         known.extend(segments(&now));
-        plan.steps = todo(partition.pieces(&partition.nodes(), &plan.choices), &known).into();
-        Ok(now.into())
+        plan.schedule = Schedule::new(&partition, &self.graph, &plan.choices, &known, nested);
+        Ok((now.into(), Arc::new(stay)))
     }
 
     /// The value that an operand has; `handle` asks for the variable itself.
     fn operand(&self, v: Port, handle: bool, env: &Env) -> Result<Value> {
         let node = self.graph.node(v.node);
-        if let Some(value) = env.get(&v).or_else(|| self.constants.get(&v)) {
+        if let Some(value) = env.get(v).or_else(|| self.constants.get(&v).cloned()) {
             // A body may have got a reference where it says a tensor.
             let limits = self.shared.model()?.limits();
             let dtype = || self.graph.value_type(v, limits).ok().flatten();
             return match value {
-                Value::Resource(Resource::Variable(name)) if !handle && dtype() != Some(DataType::Resource) => self.read(name),
-                v => Ok(v.clone()),
+                Value::Resource(Resource::Variable(name)) if !handle && dtype() != Some(DataType::Resource) => self.read(&name),
+                v => Ok(v),
             };
         }
-        if let Some(wide) = env.narrow.get(&v).and_then(transfer::widened) {
+        if let Some(there) = env.anywhere(v) {
+            return Ok(Value::Tensor(there));
+        }
+        if let Some(narrow) = env.narrow(v)
+            && let Some(wide) = transfer::widened(&fetched(narrow)?)
+        {
             return Ok(Value::Tensor(wide));
         }
         let Some(name) = variables::name(node) else {
@@ -273,7 +359,7 @@ impl Staged {
 
     /// The value of a variable.
     fn read(&self, name: &str) -> Result<Value> {
-        match graphc_host::VariableStore::read(&*self.shared, name) {
+        match Shared::read(&self.shared, name)? {
             Some(v) => Ok(v),
             None => Err(Error::Uninitialised { variable: name.to_owned(), status: TfStatus::FailedPrecondition }),
         }
@@ -288,6 +374,8 @@ impl Staged {
         if partition::calls(&node.op) {
             return self.control(node, inputs, run);
         }
+        let here = |v| if let Value::Tensor(t) = v { fetched(t).map(Value::Tensor) } else { Ok(v) };
+        let inputs = inputs.into_iter().map(here).collect::<Result<Vec<Value>>>()?;
         if let Some(f) = partition::host_function(node) {
             let limits = self.shared.model()?.limits();
             let attrs = locked(&self.attrs).entry(id).or_insert_with(|| Arc::new(attrs::of_node(node, limits))).clone();
@@ -337,6 +425,29 @@ fn prepared(shared: &Shared, graph: &RawGraph) -> Result<(RawGraph, BTreeSet<Str
     let graph = partition::with_direct_handles(graph, model.limits())?;
     let several = shared.policy.session != DeviceName::Cpu;
     Ok((if several { partition::with_free_forwards(&graph, model.limits())? } else { graph }, state))
+}
+
+impl Schedule {
+    /// All that is to be done; `known` are segments that have code.
+    fn new(partition: &Partition, graph: &RawGraph, choices: &Choices, known: &[Arc<Segment>], nested: bool) -> Schedule {
+        let pieces = partition.pieces(&partition.nodes(), choices);
+        let stay = Arc::new(transfer::staying(&pieces, graph, nested));
+        let steps: Arc<[Todo]> = todo(pieces, known).into();
+        let lanes = Lanes::of(graph, &steps).map(Arc::new);
+        Schedule { steps, stay, lanes }
+    }
+}
+
+impl Todo {
+    /// Where it runs: a value is sent where it is made, and received where it goes.
+    fn device(&self) -> DeviceName {
+        match self {
+            Todo::Segment(s) => s.device,
+            Todo::Single(_) => DeviceName::Cpu,
+            Todo::Send(t) => t.from,
+            Todo::Recv(t) => t.to,
+        }
+    }
 }
 
 fn todo(pieces: Vec<Piece>, known: &[Arc<Segment>]) -> Vec<Todo> {

@@ -252,6 +252,7 @@ pub struct Partition<'g> {
     shown: HashSet<NodeId>,
     placement: Placement,
     lossy: bool,
+    nested: bool,
 }
 
 impl<'g> Partition<'g> {
@@ -309,7 +310,7 @@ impl<'g> Partition<'g> {
         let roles: Vec<Role> = graph.nodes().map(role).collect();
         let places = Places { graph, limits, roles: &roles, inner: &|n| functions.of(n), nested };
         let placement = places.place(policy)?;
-        Ok(Partition { graph, limits, kinds, reached, fixed, shown, placement, lossy: policy.lossy })
+        Ok(Partition { graph, limits, kinds, reached, fixed, shown, placement, lossy: policy.lossy, nested })
     }
 
     /// Where each node that runs is.
@@ -365,7 +366,11 @@ impl<'g> Partition<'g> {
             pieces.extend(segments.into_iter().map(|(device, nodes)| Piece::Segment(self.cut(nodes), device)));
             pieces.extend(singles.into_iter().map(Piece::Single));
         }
-        transfer::insert(pieces, self.graph, &Values { home: &|v| self.home(v), lossy: &|v| self.goes_narrow(v) })
+        transfer::insert(
+            pieces,
+            self.graph,
+            &Values { home: &|v| self.home(v), lossy: &|v| self.goes_narrow(v), nested: self.nested },
+        )
     }
 
     /// Whether a value is of f32, and such may cross as bf16.

@@ -1,6 +1,6 @@
 //! Staged graphs as scripts, which objects hold and run without a compiler.
 
-use super::{Staged, Todo, attrs, control, locked, partition, segment};
+use super::{Staged, Todo, attrs, control, partition, segment};
 use crate::callable::{Callable, Port, Wanted};
 use crate::error::{Error, Result, StatusCode};
 use crate::session::Session;
@@ -164,7 +164,7 @@ impl Scripter {
         let inputs = graph.inputs.iter().map(|i| writer.place(Edge { node: i.node, port: 0 })).collect();
         let read: HashSet<Edge> =
             graph.nodes().flat_map(|(_, n)| n.inputs.iter().copied()).chain(graph.outputs.iter().map(|o| o.value)).collect();
-        let todo = locked(&staged.plan).steps.clone();
+        let todo = staged.steps();
         let mut steps = Vec::new();
         for step in todo.iter() {
             steps.extend(match step {
@@ -336,7 +336,7 @@ impl Staged {
     /// If the graph cannot be cut in another way.
     fn settle(&self) -> Result<()> {
         for _ in 0..MOST_CUTS {
-            let steps = locked(&self.plan).steps.clone();
+            let steps = self.steps();
             let mut refused = None;
             for t in steps.iter() {
                 let Todo::Segment(s) = t else { continue };

@@ -5,12 +5,14 @@ use crate::callable::Callable;
 use crate::device::DeviceName;
 use crate::error::{Error, Result, StatusCode};
 use crate::program::RunOptions;
+use crate::resident::fetched;
 use crate::specialise::{Source, Spec};
 use crate::view::View;
 use graphc_frontend::legalise::LegaliseError;
 use graphc_frontend::{Cut, DataType, NodeId, RawGraph, Value as Port, variables};
 use graphc_host::{HostError, Resource, StringHandles, Value};
 use graphc_ir::Tensor;
+use hashbrown::HashSet;
 use std::sync::{Arc, Mutex};
 
 /// A part, and its code for each set of variables that handles from outside were seen to stand for.
@@ -42,8 +44,9 @@ impl Segment {
     ///
     /// # Errors
     /// If the part cannot be compiled ([`refused`]), or a node fails.
-    pub fn run(&self, of: &Staged, env: &mut Env, run: Run) -> Result<()> {
+    pub fn run(&self, of: &Staged, env: &Env, stay: &HashSet<Port>, run: Run) -> Result<()> {
         let unit = self.unit(of, env)?;
+        let on_gpu = self.device != DeviceName::Cpu && run.engine == Engine::Compiled;
         let mut strings = StringHandles::new(&unit.strings);
         let own = |e: HostError| failed("", e.status, e.message);
         let mut feeds: Vec<Tensor> = Vec::with_capacity(unit.given.len());
@@ -54,11 +57,16 @@ impl Segment {
                     _ => None,
                 };
                 let lost = || Error::Unsupported(format!("{} has not arrived", of.graph.value_name(*v)));
-                feeds.push(env.narrow.get(v).cloned().or_else(whole).ok_or_else(lost)?);
+                feeds.push(env.narrow(*v).or_else(whole).ok_or_else(lost)?);
+                continue;
+            }
+            if let Some(there) = env.on(*v, self.device).filter(|_| on_gpu) {
+                feeds.push(there);
                 continue;
             }
             match of.operand(*v, false, env) {
-                Ok(Value::Tensor(t)) => feeds.push(strings.numbers(&t).map_err(own)?),
+                Ok(Value::Tensor(t)) if on_gpu => feeds.push(strings.numbers(&t).map_err(own)?),
+                Ok(Value::Tensor(t)) => feeds.push(strings.numbers(&fetched(t)?).map_err(own)?),
                 Err(e) => return Err(e),
                 _ => return Err(Error::Unsupported(format!("{} is no tensor where code needs one", of.graph.value_name(*v)))),
             }
@@ -67,16 +75,20 @@ impl Segment {
             Engine::Interpreter => unit.callable.interpret(&feeds)?,
             Engine::Compiled => {
                 let views: Vec<View> = feeds.iter().filter_map(|t| View::try_from(t).ok()).collect();
-                let outputs = unit.callable.run_with(&views, &mut RunOptions { cancel: run.step.cancel, trace: None });
-                outputs.inspect_err(|e| self.fail(e))?
+                let stays = |v: &Port| on_gpu && stay.contains(v) && !self.cut.narrow.contains(v);
+                let stay: Vec<bool> = self.cut.wanted.iter().map(stays).collect();
+                let mut options = RunOptions { cancel: run.step.cancel, ..RunOptions::default() };
+                unit.callable.run_leaving(&views, &stay, &mut options).inspect_err(|e| self.fail(e))?
             }
         };
         for ((v, t), &of_strings) in self.cut.wanted.iter().zip(outputs).zip(&unit.of_strings) {
             if self.cut.narrow.contains(v) {
-                env.narrow.insert(*v, t);
-                continue;
+                env.insert_narrow(*v, t);
+            } else if t.is_elsewhere() {
+                env.insert_on(*v, self.device, t);
+            } else {
+                env.insert(*v, Value::Tensor(if of_strings { strings.strings(&t).map_err(own)? } else { t }));
             }
-            env.insert(*v, Value::Tensor(if of_strings { strings.strings(&t).map_err(own)? } else { t }));
         }
         Ok(())
     }
@@ -118,8 +130,8 @@ impl Segment {
     fn unit(&self, of: &Staged, env: &Env) -> Result<Arc<Unit>> {
         let mut bound = Vec::new();
         for v in &self.cut.given {
-            if let Some(Value::Resource(Resource::Variable(name))) = env.get(v) {
-                bound.push((*v, name.clone()));
+            if let Some(Value::Resource(Resource::Variable(name))) = env.get(*v) {
+                bound.push((*v, name));
             }
         }
         if let Some(u) = locked(&self.units).iter().find(|u| u.bound == bound) {

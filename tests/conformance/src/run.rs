@@ -176,7 +176,7 @@ fn run_for_a_while(callable: &Callable, feeds: &[Tensor]) -> Result<Vec<Tensor>,
                 cancel.store(1, Ordering::Relaxed);
             }
         });
-        let outcome = callable.run_with(&views, &mut RunOptions { cancel: Some(cancel), trace: None });
+        let outcome = callable.run_with(&views, &mut RunOptions { cancel: Some(cancel), ..RunOptions::default() });
         drop(done);
         outcome
     })
