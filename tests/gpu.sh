@@ -31,14 +31,21 @@ if [ -n "$packages" ]; then
     }
 fi
 
-if cargo clippy --version >/dev/null 2>&1; then cargo clippy --release --package graphc-gpu --features mlir --all-targets --quiet -- -D warnings; fi
-RUSTDOCFLAGS="-D warnings" cargo doc --release --package graphc-gpu --features mlir --no-deps --quiet
-cargo test --release --package graphc-gpu --features mlir --quiet
-# The same cases through CUDA; the tests before have made the stand-in.
-standin=$(cd "$target/tmp/standin" && pwd)
-LD_LIBRARY_PATH=$standin cargo test --release --package graphc-gpu --features mlir --test device --quiet
-cargo build --release --package graphc --features gpu --quiet
-cargo test --release --package graphc --features gpu --test devices --quiet
+# One choice of packages and features for all, so that what they share is built once.
+gpu="--release --quiet --package graphc --package graphc-gpu --package conformance --features graphc/gpu,graphc-gpu/mlir,conformance/gpu"
+# shellcheck disable=SC2086
+{
+    if cargo clippy --version >/dev/null 2>&1; then cargo clippy $gpu --all-targets -- -D warnings; fi
+    RUSTDOCFLAGS="-D warnings" cargo doc $gpu --no-deps
+    cargo test $gpu --lib --test cuda --test device --test devices
+    # The same cases through CUDA; the tests before have made the stand-in. One GPU beside Vulkan's, then two of CUDA, with a way between them and without.
+    standin=$(cd "$target/tmp/standin" && pwd)
+    LD_LIBRARY_PATH=$standin cargo test $gpu --test device --test devices
+    for settings in devices=2 devices=2,peers=0; do
+        LD_LIBRARY_PATH=$standin GRAPHC_STANDIN=$settings cargo test $gpu --test devices
+    done
+    cargo build $gpu
+}
 "$graphc" devices
 for model in "$golden"/*/saved_model; do
     # One of them asks for two GPUs.
@@ -50,29 +57,31 @@ done
 "$graphc" bench $golden/transformer/saved_model --device GPU:0 --profile --seconds 0.1 | grep -q gemm_f32
 corpus=../shared/corpus/public
 if [ -d $corpus ]; then
-    cargo build --release --package conformance --features gpu --quiet
     "$target"/release/conformance tests/conformance/cases $corpus --backend gpu --sample 100 --passing tests/conformance/passing.txt
 fi
 for name in mlp small_cnn transformer recurrent quantised split words; do
     LD_LIBRARY_PATH=$standin "$graphc" check $golden/$name/saved_model $golden/$name/io_*.npz --backend gpu
 done
-# Over CUDA and Vulkan, and over two GPUs of CUDA, with a way between them and without.
-for settings in devices=1 devices=2 devices=2,peers=0; do
-    LD_LIBRARY_PATH=$standin GRAPHC_STANDIN=$settings "$graphc" check $golden/pair/saved_model $golden/pair/io_*.npz --backend gpu
-    LD_LIBRARY_PATH=$standin GRAPHC_STANDIN=$settings cargo test --release --package graphc --features gpu --test devices --quiet
-done
 # Packages: made without a device, run without MLIR.
 packages=$target/gpu-packages
 mkdir -p "$packages"
-for name in mlp small_cnn transformer recurrent; do
-    "$graphc" compile $golden/$name/saved_model -o "$packages/$name.graphc" --device GPU:0 --gpu-targets sm_80,sm_90a,spirv,spirv-basic
+for name in mlp small_cnn transformer recurrent words; do
+    "$graphc" compile $golden/$name/saved_model -o "$packages/$name.graphc" --device GPU:0 --gpu-targets sm_80,sm_90,spirv,spirv-basic
+done
+for precision in tf32 bf16; do
+    "$graphc" compile $golden/mlp/saved_model -o "$packages/$precision.graphc" --device GPU:0 --precision $precision
 done
 tests/portable.sh
+# Of all that is built, only what knows of GPUs is built again.
 cargo build --release --package graphc --features gpu-driver --quiet
-for name in mlp small_cnn transformer recurrent; do
+for name in mlp small_cnn transformer recurrent words; do
     "$graphc" check "$packages/$name.graphc" $golden/$name/io_*.npz
     "$graphc" check "$packages/$name.graphc" $golden/$name/io_*.npz --backend gpu
     LD_LIBRARY_PATH=$standin "$graphc" check "$packages/$name.graphc" $golden/$name/io_*.npz --backend gpu
+done
+for precision in tf32 bf16; do
+    "$graphc" check "$packages/$precision.graphc" $golden/mlp/io_*.npz --backend gpu --rtol 0.02
+    LD_LIBRARY_PATH=$standin "$graphc" check "$packages/$precision.graphc" $golden/mlp/io_*.npz --backend gpu --rtol 0.02
 done
 # The build of the CPU is what others measure and test.
 cargo build --release --package graphc --package conformance --quiet

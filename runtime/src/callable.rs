@@ -3,6 +3,7 @@
 use crate::cache::{Entry, Kept};
 use crate::device::DeviceName;
 use crate::error::{Error, Result, StatusCode};
+use crate::processor::Processor;
 use crate::program::{Mismatch, Program, RunOptions};
 use crate::shared::Shared;
 use crate::specialise::{self, Ahead, Source};
@@ -311,7 +312,7 @@ impl Callable {
     #[cfg(feature = "gpu")]
     pub fn ahead_on_gpu(&self, feeds: Option<&[View]>) -> Result<Ahead> {
         self.compiled_whole()?;
-        specialise::plan_ahead(&self.shared, self.source()?, feeds, &crate::processor::Processor::AnyGpu)
+        specialise::plan_ahead(&self.shared, self.source()?, feeds, &Processor::AnyGpu)
     }
 
     /// The graph in stages, if it runs so.
@@ -324,8 +325,21 @@ impl Callable {
     /// # Errors
     /// If the graph cannot be compiled again, which would be a fault of the compiler.
     pub(crate) fn variants_ahead(&self) -> Result<Vec<Ahead>> {
+        self.variants_again(self.shared.processors.cpu())
+    }
+
+    /// As [`Callable::variants_ahead`], for GPUs.
+    ///
+    /// # Errors
+    /// If something of the graph has no code there.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn variants_ahead_on_gpus(&self) -> Result<Vec<Ahead>> {
+        self.variants_again(&Processor::AnyGpu)
+    }
+
+    fn variants_again(&self, processor: &Processor) -> Result<Vec<Ahead>> {
         let variants = self.variants.read().unwrap_or_else(PoisonError::into_inner).clone();
-        variants.iter().map(|p| specialise::plan_again(&self.shared, self.source()?, p.known())).collect()
+        variants.iter().map(|p| specialise::plan_again(&self.shared, self.source()?, p.known(), processor)).collect()
     }
 
     fn compile(&self, feeds: Option<&[View]>) -> Result<Arc<Program>> {

@@ -39,5 +39,5 @@ pub use program::{Program, RunOptions, Stage, Tracer, Watcher};
 pub use session::{Session, SessionOptions};
 pub use specialise::{Ahead, needs_feeds};
 pub use staged::script::{Part, Scripter};
-pub use state::VarUses;
+pub use state::{VarUses, Variables};
 pub use view::{View, array_of};

@@ -153,6 +153,12 @@ impl Program {
         &self.feed_of
     }
 
+    /// Names of the variables that the code uses, with whether it assigns each.
+    #[cfg(feature = "gpu-driver")]
+    pub fn variables(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.vars.names()
+    }
+
     /// Whether the code reads or writes variables of the session.
     pub fn has_variables(&self) -> bool {
         !self.vars.is_empty()

@@ -329,12 +329,12 @@ pub fn plan_ahead(shared: &Shared, source: &Source, feeds: Option<&[View]>, proc
 ///
 /// # Errors
 /// As [`plan`].
-pub fn plan_again(shared: &Shared, source: &Source, known: &[Feed]) -> Result<Ahead> {
+pub fn plan_again(shared: &Shared, source: &Source, known: &[Feed], processor: &Processor) -> Result<Ahead> {
     let model = shared.model()?;
     let spec = Spec { feeds: known.to_vec(), ..source.spec.clone() };
     let legalised = legalise::legalise_with_assumptions(model, &source.graph, &spec)
         .map_err(|error| Error::Graph { file: model.file().to_path_buf(), error })?;
-    ahead(source, lowered(shared, legalised, shared.processors.cpu())?)
+    ahead(source, lowered(shared, legalised, processor)?)
 }
 
 type Lowered = (Plan, Vec<Feed>, Module, VarUses);
@@ -352,7 +352,7 @@ fn ahead(source: &Source, (plan, known, module, uses): Lowered) -> Result<Ahead>
 pub fn plan(shared: &Shared, source: &Source, feeds: Option<&[View]>) -> Result<Planned> {
     let processor = shared.processors.of(source.device)?;
     let (plan, known, module, uses) = lowered(shared, legalise(shared.model()?, source, feeds)?, &processor)?;
-    let vars = VarPointers::new(&module, &shared.variables, uses);
+    let vars = VarPointers::new(&module.vars, &shared.variables, uses);
     let vars = vars.ok_or_else(|| Error::Compile("a variable has no constant shape".into()))?;
     Ok(Planned { plan, known, vars })
 }

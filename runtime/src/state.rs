@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::memory::Block;
 use crate::resident::Copies;
 use graphc_host::Value;
-use graphc_ir::{Elem, Module, Tensor, TfStatus};
+use graphc_ir::{Elem, Tensor, TfStatus, Var};
 use hashbrown::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,7 @@ struct Variable {
 }
 
 /// Which variables of a module its code reads before it assigns them, and which it assigns.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct VarUses {
     pub read_first: Vec<(usize, TfStatus)>,
     /// Those that only a branch reads or assigns: whether a run does, only a run by branches tells.
@@ -176,12 +176,12 @@ impl VarPointers {
         VarPointers { variables: Vec::new(), pointers: Vec::new(), uses: VarUses::default() }
     }
 
-    /// Finds the variables of `module` in the session, making those that are new from their initial values. `None` if one has no
+    /// Finds variables in the session, making those that are new from their initial values. `None` if one has no
     /// constant shape or is too large.
-    pub fn new(module: &Module, session: &Variables, uses: VarUses) -> Option<VarPointers> {
+    pub fn new(vars: &[Var], session: &Variables, uses: VarUses) -> Option<VarPointers> {
         let mut by_name = session.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut variables = Vec::with_capacity(module.vars.len());
-        for var in &module.vars {
+        let mut variables = Vec::with_capacity(vars.len());
+        for var in vars {
             if let Some(v) = by_name.get(&var.name) {
                 variables.push(v.clone());
                 continue;
@@ -226,6 +226,12 @@ impl VarPointers {
 
     fn unready(&self, k: usize) -> bool {
         self.variables.get(k).is_some_and(|v| !v.ready.load(Ordering::Acquire))
+    }
+
+    /// Names of the variables, with whether the code assigns each.
+    #[cfg(feature = "gpu-driver")]
+    pub fn names(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.variables.iter().enumerate().map(|(k, v)| (v.name.as_str(), self.uses.assigned.contains(&k)))
     }
 
     /// Notes that a run assigned what the code assigns.

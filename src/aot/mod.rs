@@ -1,14 +1,26 @@
 //! Ahead of time: models as objects, libraries, programs and packages.
 
 #[cfg(feature = "gpu-driver")]
+mod device;
+#[cfg(feature = "gpu-driver")]
 mod gpu;
+#[cfg(feature = "gpu-driver")]
+mod kinds;
 mod link;
 mod package;
+#[cfg(feature = "gpu")]
+pub mod ptxas;
 mod python;
 mod rust;
 
 #[cfg(feature = "gpu-driver")]
+pub use device::OnDevice;
+#[cfg(feature = "gpu-driver")]
 pub use gpu::DeviceCode;
+#[cfg(feature = "gpu")]
+pub use gpu::Wanted;
+#[cfg(feature = "gpu-driver")]
+pub use kinds::Kind;
 pub use link::{Archive, Linker, archive};
 pub use package::Package;
 pub use python::wrapper;
@@ -17,7 +29,7 @@ use crate::{Callable, Elem, Error, Session, View};
 use graphc_cpu::EmitOptions;
 use graphc_cpu::object::{self, FunctionSource, ModelSource, ObjectOptions, PortSource, VariableSource, VariantSource};
 use graphc_ir::{Dim, Sym};
-use graphc_runtime::{Ahead, Scripter};
+use graphc_runtime::{Ahead, Part, Scripter};
 use std::collections::BTreeSet;
 
 pub use graphc_cpu::header::{c_header, identifier};
@@ -59,6 +71,17 @@ impl Builder {
             }
         }
         Ok(builder)
+    }
+
+    /// From now on parts of functions that run in stages are for GPUs, too: see [`DeviceCode::add_parts`].
+    #[cfg(feature = "gpu")]
+    pub fn for_gpus(&mut self) {
+        self.scripter.for_gpus();
+    }
+
+    /// The parts of functions that run in stages, so far.
+    pub fn parts_mut(&mut self) -> &mut [Part] {
+        self.scripter.parts_mut()
     }
 
     /// Adds a function: compiled for all that its signature leaves open, and where the graph must know more, or assumes what does not hold

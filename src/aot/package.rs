@@ -170,21 +170,20 @@ impl Package {
         self.model
     }
 
-    /// A function on a GPU, with the package's code for it.
+    /// Functions on a GPU, with the package's code for it, and with state of their own.
     ///
     /// # Errors
     /// If the package has no such code, or the device is not there.
     #[cfg(feature = "gpu-driver")]
-    pub fn on_device(
-        &self,
-        name: &str,
-        device: crate::DeviceName,
-        threads: usize,
-    ) -> Result<graphc_runtime::DeviceFunction, Error> {
-        let [code, weights] = self
-            .gpu
-            .ok_or_else(|| Error::Device("the package has no code for GPUs; compile the model with --device GPU:0".into()))?;
-        super::DeviceCode::read(code)?.load(name, device, weights, threads)
+    pub fn on_device(&self, names: &[&str], device: crate::DeviceName, threads: usize) -> Result<super::OnDevice, Error> {
+        super::OnDevice::open(self, names, device, threads)
+    }
+
+    /// Code and weights for GPUs.
+    #[cfg(feature = "gpu-driver")]
+    pub(super) fn device_code(&self) -> Result<[&'static [u8]; 2], Error> {
+        let none = || Error::Device("the package has no code for GPUs; compile the model with --device GPU:0".into());
+        self.gpu.ok_or_else(none)
     }
 
     /// Whether there is code for GPUs in it.

@@ -2,10 +2,12 @@
 
 use super::inputs::InputArgs;
 use super::run::views;
-use super::{Failure, ModelArgs, outln, print_json, progress};
+use super::{Failure, ModelArgs, PrecisionArg, outln, print_json, progress};
 use clap::builder::PossibleValuesParser;
 use graphc::aot::{self, Archive, Builder, Cpu, Linker, Machine, Object, Package, Report, WeightsPlace};
+use graphc::passes::target::Target;
 use graphc::{Callable, Error, Session, View};
+use graphc_cpu::CpuTarget;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -55,9 +57,13 @@ pub struct Args {
     #[arg(long, default_value = "baseline", value_parser = PossibleValuesParser::new(Cpu::ALL.map(|(name, _)| name)))]
     cpu: String,
     /// With --device GPU:0, kinds of GPUs that a package has code for: architectures of NVIDIA's, each for all that are newer too, spirv for
-    /// Vulkan, spirv-basic for Vulkan on devices without 8, 16 and 64-bit integers and f64
+    /// Vulkan, spirv-basic for Vulkan on devices without 8, 16 and 64-bit integers and f64; cubin:sm_90 and so on is machine code of one
+    /// generation, for which ptxas is needed
     #[arg(long, value_name = "KIND", value_delimiter = ',', default_value = "sm_80,spirv")]
     gpu_targets: Vec<String>,
+    /// NVIDIA's assembler, for cubin [default: ptxas in the search path]
+    #[arg(long, value_name = "FILE")]
+    ptxas: Option<PathBuf>,
     /// Keep symbols, and add line information for debuggers and profilers. It refers to NAME.plan, written beside the output: a line for
     /// each launch, with its node
     #[arg(short = 'g', long)]
@@ -122,10 +128,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.weights.is_some() && emit == Emit::Package {
         return Err(Failure::usage("a package has its weights in it; leave out --weights"));
     }
-    // Code for GPUs is made without one.
-    let session = ModelArgs { device: graphc::DeviceName::Cpu, ..args.model.clone() }.open(1)?;
+    // Code for GPUs is made without one, and multiplies what it is asked to whatever the processor here can.
+    let mut model = ModelArgs { device: graphc::DeviceName::Cpu, ..args.model.clone() };
+    if for_gpu && model.precision == PrecisionArg::Bf16 && !CpuTarget.has_bf16_dots() {
+        model.precision = PrecisionArg::F32;
+    }
+    let session = model.open(1)?;
     let mut builder = Builder::of(&session, &name)?;
-    let mut gpu = DeviceCode::new(args, for_gpu)?;
+    let mut gpu = DeviceCode::new(args, for_gpu, &mut builder)?;
     for (function, callable) in functions(args, &session)? {
         let mut targets = |examples: &[Vec<View>]| -> Result<(), Error> {
             builder.function(&function, &callable, examples)?;
@@ -133,6 +143,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         };
         add(&function, &callable, &args.examples, &mut targets)?;
     }
+    gpu.add_parts(&mut builder)?;
     let archive = builder.archive();
     // What links is looked for before code generation takes time.
     let linker = match emit {
@@ -184,20 +195,36 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 #[cfg(feature = "gpu")]
 struct DeviceCode {
     code: Option<aot::DeviceCode>,
-    targets: Vec<graphc_gpu::Flavour>,
-    factors: graphc_gpu::target::Factors,
+    wanted: aot::Wanted,
 }
 
 #[cfg(feature = "gpu")]
 impl DeviceCode {
-    fn new(args: &Args, wanted: bool) -> Result<DeviceCode, Failure> {
-        let targets = args.gpu_targets.iter().map(|t| t.parse().map_err(Failure::usage)).collect::<Result<_, _>>()?;
+    fn new(args: &Args, wanted: bool, builder: &mut Builder) -> Result<DeviceCode, Failure> {
+        if wanted {
+            builder.for_gpus();
+        }
+        let kinds: Vec<aot::Kind> = args.gpu_targets.iter().map(|t| t.parse().map_err(Failure::usage)).collect::<Result<_, _>>()?;
+        let ptxas = aot::ptxas::find(args.ptxas.as_deref());
+        if let (Some(kind), None) = (kinds.iter().find(|k| k.cubin), &ptxas) {
+            let looked = args.ptxas.as_ref().map_or("in the search path".to_owned(), |p| p.display().to_string());
+            return Err(Failure::usage(format!(
+                "--gpu-targets {kind} needs ptxas, which is not there ({looked}); it comes with CUDA's toolkit: name it with --ptxas"
+            )));
+        }
         let factors = graphc::Precision::from(args.model.precision).into();
-        Ok(DeviceCode { code: wanted.then(aot::DeviceCode::default), targets, factors })
+        Ok(DeviceCode { code: wanted.then(aot::DeviceCode::default), wanted: aot::Wanted { kinds, factors, ptxas } })
     }
 
     fn add(&mut self, name: &str, callable: &Callable, examples: &[Vec<View>]) -> Result<(), Error> {
-        self.code.as_mut().map_or(Ok(()), |c| c.add(name, callable, examples, &self.targets, self.factors))
+        self.code.as_mut().map_or(Ok(()), |c| c.add(name, callable, examples, &self.wanted))
+    }
+
+    fn add_parts(&mut self, builder: &mut Builder) -> Result<(), Error> {
+        let Some(code) = &mut self.code else { return Ok(()) };
+        code.add_parts(builder.parts_mut(), &self.wanted)?;
+        let nothing = "nothing of the model has code for GPUs; leave --device out";
+        if code.is_empty() { Err(Error::Unsupported(nothing.into())) } else { Ok(()) }
     }
 
     fn parts(self) -> Result<Option<[Vec<u8>; 2]>, Error> {
@@ -213,12 +240,16 @@ struct DeviceCode;
 
 #[cfg(not(feature = "gpu"))]
 impl DeviceCode {
-    fn new(_: &Args, wanted: bool) -> Result<DeviceCode, Failure> {
+    fn new(_: &Args, wanted: bool, _: &mut Builder) -> Result<DeviceCode, Failure> {
         let lacks = "code for GPUs: this build of graphc makes none; build it with the feature `gpu`";
         if wanted { Err(Error::Unsupported(lacks.into()).into()) } else { Ok(DeviceCode) }
     }
 
     fn add(&mut self, _: &str, _: &Callable, _: &[Vec<View>]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn add_parts(&mut self, _: &mut Builder) -> Result<(), Error> {
         Ok(())
     }
 

@@ -16,7 +16,7 @@ enum Place {
     /// By its number.
     Cpu(Box<graphc_stages::Instance>, usize),
     #[cfg(feature = "gpu-driver")]
-    Gpu(Box<graphc_runtime::DeviceFunction>),
+    Gpu(Box<graphc::aot::OnDevice>),
 }
 
 impl Function {
@@ -42,8 +42,8 @@ impl Function {
 
     #[cfg(feature = "gpu-driver")]
     fn on_gpu(package: Package, name: &str, device: DeviceName, threads: usize) -> Result<Function, Failure> {
-        let f = package.on_device(name, device, threads)?;
-        Ok(Function { inputs: f.inputs().to_vec(), outputs: f.outputs().to_vec(), place: Place::Gpu(Box::new(f)) })
+        let f = package.on_device(&[name], device, threads)?;
+        Ok(Function { inputs: f.inputs(0).to_vec(), outputs: f.outputs(0).to_vec(), place: Place::Gpu(Box::new(f)) })
     }
 
     #[cfg(not(feature = "gpu-driver"))]
@@ -59,7 +59,7 @@ impl Function {
         Ok(match &self.place {
             Place::Cpu(instance, at) => graphc::linked::call(instance, *at, &self.outputs, &feeds)?,
             #[cfg(feature = "gpu-driver")]
-            Place::Gpu(f) => f.run(&feeds, &mut graphc::RunOptions::default())?,
+            Place::Gpu(f) => f.run(0, &feeds)?,
         })
     }
 

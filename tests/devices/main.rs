@@ -10,6 +10,7 @@ mod graphs;
 mod support;
 
 mod overlap;
+mod packages;
 mod traffic;
 mod two;
 

@@ -31,7 +31,7 @@ fn variable(g: Graph, name: &str, n: i64) -> Graph {
 }
 
 /// A product with a variable, which each run of `step` changes; `start` gives it a value.
-fn model() -> Graph {
+pub fn model() -> Graph {
     let dtype = [Type("dtype", F32)];
     let g = variable(weights(Graph::new().input("x", F32, &[-1, 16]), "first", 16), "w", 16);
     g.node("start", "AssignVariableOp", &["w", "first"], &dtype)
@@ -79,7 +79,7 @@ fn variables_live_on_the_device() {
 }
 
 /// Two parts on a GPU with a host function between them: the second reads what the first made, and what the host made of a string.
-fn two_parts() -> Graph {
+pub fn two_parts() -> Graph {
     let g = weights(Graph::new().input("x", F32, &[-1, 16]).input("text", "DT_STRING", &[-1, 1]), "w", 16);
     g.node("a", "MatMul", &["x", "w"], &float())
         .node("b", "Tanh", &["a"], &float())
@@ -88,7 +88,7 @@ fn two_parts() -> Graph {
         .node("y", "MatMul", &["c", "w"], &float())
 }
 
-fn text(n: usize) -> Tensor {
+pub fn text(n: usize) -> Tensor {
     let numbers = (0..n).map(|k| format!("{}.5", k).into_bytes().into_boxed_slice()).collect();
     Tensor::from_strings(&[n, 1], numbers).unwrap()
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The code of one kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Code {
-    /// SPIR-V, or the text of PTX.
+    /// SPIR-V, the text of PTX, or what that was assembled to.
     #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
     /// Name of the function in it.

@@ -4,7 +4,7 @@ use crate::code::Code;
 use crate::program::{Launch, Packed, Program};
 use graphc_cpu::Weights;
 use graphc_ir::text::parse_dim;
-use graphc_ir::{Dim, Elem, Loc, Sym, Type};
+use graphc_ir::{Dim, Elem, Loc, Sym, Type, VarId};
 use graphc_passes::plan::{Buf, Buffer, ConstId, Place, Plan, Port, Step, StepKind};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -43,6 +43,8 @@ enum StoredPlace {
     Input(usize),
     Output(usize),
     Const(u32),
+    /// A variable, by its number in the function.
+    Var(u32),
     View(u32, String),
     None,
 }
@@ -71,7 +73,7 @@ fn numbers(bufs: &[Buf]) -> Vec<u32> {
 }
 
 impl Stored {
-    /// What is stored of a program whose plan has its constants; `None` if it uses variables.
+    /// What is stored of a program whose plan has its constants; `None` if a step of it has no launch.
     pub fn of(program: &Program) -> Option<Stored> {
         let plan = &program.plan;
         let layout = Weights::of(plan);
@@ -85,9 +87,9 @@ impl Stored {
                 Place::View { of, offset } => StoredPlace::View(of.0, offset.to_string()),
                 // Another buffer took its part.
                 Place::Unplaced => StoredPlace::None,
-                Place::Var(_) => return None,
+                Place::Var(v) => StoredPlace::Var(v.0),
             };
-            Some(StoredBuffer { elem: b.ty.elem.number(), shape: b.ty.shape.iter().map(Dim::to_string).collect(), place })
+            StoredBuffer { elem: b.ty.elem.number(), shape: b.ty.shape.iter().map(Dim::to_string).collect(), place }
         };
         let step = |(s, l): (&Step, &Option<Launch>)| {
             let kind = match (&s.kind, l) {
@@ -113,7 +115,7 @@ impl Stored {
             syms: plan.syms.iter().map(|s| s.name().to_owned()).collect(),
             inputs: plan.inputs.iter().map(port).collect(),
             outputs: plan.outputs.iter().map(port).collect(),
-            buffers: plan.buffers.iter().map(buffer).collect::<Option<_>>()?,
+            buffers: plan.buffers.iter().map(buffer).collect(),
             steps: plan.steps.iter().zip(&program.launches).map(step).collect::<Option<_>>()?,
             arena: plan.arena.to_string(),
             offsets: (0..layout.count()).map(|k| layout.offset(ConstId(k as u32)) as usize).collect(),
@@ -144,6 +146,7 @@ impl Stored {
                 StoredPlace::Input(k) => Place::Input(Some(*k).filter(|k| *k < self.inputs.len())?),
                 StoredPlace::Output(k) => Place::Output(Some(*k).filter(|k| *k < self.outputs.len())?),
                 StoredPlace::Const(c) => Place::Const(Some(ConstId(*c)).filter(|c| c.index() < self.offsets.len())?),
+                StoredPlace::Var(v) => Place::Var(VarId(*v)),
                 StoredPlace::View(of, offset) => Place::View { of: buf(of)?, offset: dim(offset)? },
                 StoredPlace::None => Place::Unplaced,
             };

@@ -53,22 +53,23 @@ impl Lanes {
 
     /// Whether two parts of different lanes wait for one another in no way.
     fn go_side_by_side(&self, steps: &[Todo]) -> bool {
-        // The work that each step comes after, by whatever way.
-        let mut before: Vec<HashSet<usize>> = Vec::with_capacity(steps.len());
+        // A bit for each step that a step comes after, by whatever way, and for itself.
+        let words = steps.len().div_ceil(64);
+        let mut before: Vec<Vec<u64>> = Vec::with_capacity(steps.len());
         let mut last: HashMap<DeviceName, usize> = HashMap::new();
-        let mut work: Vec<usize> = Vec::new();
+        let mut work = vec![0u64; words];
         for (k, t) in steps.iter().enumerate() {
-            let mut own: HashSet<usize> = HashSet::new();
+            let mut own = vec![0u64; words];
             for &j in self.after[k].iter().chain(last.get(&t.device())) {
-                own.extend(&before[j]);
-                own.insert(j);
+                own.iter_mut().zip(&before[j]).for_each(|(o, b)| *o |= b);
             }
             if matches!(t, Todo::Segment(_) | Todo::Single(_)) {
-                if work.iter().any(|j| !own.contains(j)) {
+                if work.iter().zip(&own).any(|(w, o)| w & !o != 0) {
                     return true;
                 }
-                work.push(k);
+                work[k / 64] |= 1 << (k % 64);
             }
+            own[k / 64] |= 1 << (k % 64);
             last.insert(t.device(), k);
             before.push(own);
         }

@@ -22,6 +22,8 @@ pub struct Part {
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub variants: Vec<Ahead>,
+    /// The same for GPUs, where that is wanted and there is code.
+    pub on_gpus: Vec<Ahead>,
 }
 
 /// Writes the script of a model's functions.
@@ -35,6 +37,8 @@ pub struct Scripter {
     variables: BTreeSet<String>,
     /// Paths of the model's assets, as its graph has them, and in the script.
     assets: HashMap<Vec<u8>, String>,
+    /// Whether parts are for GPUs, too.
+    gpus: bool,
 }
 
 /// How often a graph is cut anew before it is given up.
@@ -56,7 +60,7 @@ impl Scripter {
         };
         let assets = shared.model()?.assets().iter().filter_map(path).collect();
         let (script, parts, bodies, variables) = Default::default();
-        let mut scripter = Scripter { shared, script, parts, bodies, variables, assets };
+        let mut scripter = Scripter { shared, script, parts, bodies, variables, assets, gpus: false };
         if let Some(op) = scripter.shared.model()?.init_op() {
             let request = Request { targets: vec![op.to_owned()], ..Request::default() };
             match Callable::new(scripter.shared.clone(), Wanted::Request(request), None) {
@@ -93,6 +97,27 @@ impl Scripter {
             Some(Step::Missing { why, .. }) => Err(Error::NeedsExample(why.clone())),
             _ => Ok(body),
         }
+    }
+
+    /// From now on parts are for GPUs, too.
+    #[cfg(feature = "gpu")]
+    pub fn for_gpus(&mut self) {
+        self.gpus = true;
+    }
+
+    /// The parts so far, in the order of their numbers.
+    pub fn parts_mut(&mut self) -> &mut [Part] {
+        &mut self.parts
+    }
+
+    /// A part for GPUs; nothing where it stays on the CPU.
+    fn on_gpus(&self, callable: &Callable) -> Vec<Ahead> {
+        #[cfg(feature = "gpu")]
+        if self.gpus {
+            return callable.variants_ahead_on_gpus().unwrap_or_default();
+        }
+        let _ = (callable, self.gpus);
+        Vec::new()
     }
 
     /// Whether anything runs in stages.
@@ -268,6 +293,7 @@ impl Scripter {
                 inputs: unit.callable.inputs().to_vec(),
                 outputs: unit.callable.outputs().to_vec(),
                 variants,
+                on_gpus: self.on_gpus(&unit.callable),
             });
         }
         if let (true, Some((status, why))) = (units.is_empty(), segment.failure()) {

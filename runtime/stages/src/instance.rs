@@ -9,6 +9,12 @@ use graphc_ir::{Elem, Tensor};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What computes some of a model's parts elsewhere.
+pub trait Parts: Send + Sync {
+    /// The outputs of a part, with the variables of the instance; `None` if it is not one of them.
+    fn run(&self, part: usize, inputs: &[Tensor], variables: &dyn VariableStore) -> Option<Result<Vec<Tensor>, Error>>;
+}
+
 /// A model with state of its own. Any number of threads may run its calls.
 pub struct Instance {
     pub(crate) state: State,
@@ -26,6 +32,7 @@ pub struct State {
     loose: Mutex<HashMap<String, Value>>,
     /// For each part, calls that no run is using.
     pub idle: Vec<Mutex<Vec<PartCall>>>,
+    pub elsewhere: Option<Box<dyn Parts>>,
 }
 
 fn mismatch() -> Error {
@@ -48,9 +55,21 @@ impl Instance {
         let functions = unsafe { Functions::of(model.families()) };
         let idle = model.parts().map(|_| Mutex::default()).collect();
         let host = Host { files: std::mem::take(&mut script.files), grants, ..Host::default() };
-        let instance = Instance { state: State { code, script, host, functions, loose: Mutex::default(), idle } };
+        let instance = Instance { state: State { code, script, host, functions, loose: Mutex::default(), idle, elsewhere: None } };
         instance.initialise()?;
         Ok(instance)
+    }
+
+    /// The instance, with some of its parts computed elsewhere from now on.
+    #[must_use]
+    pub fn with_parts(mut self, parts: Box<dyn Parts>) -> Instance {
+        self.state.elsewhere = Some(parts);
+        self
+    }
+
+    /// The values of its variables.
+    pub fn variables(&self) -> &dyn VariableStore {
+        &self.state
     }
 
     fn initialise(&self) -> Result<(), Error> {

@@ -12,5 +12,5 @@ mod script;
 
 pub use call::Call;
 pub use families::{family_of, symbols};
-pub use instance::Instance;
+pub use instance::{Instance, Parts};
 pub use script::{Body, Given, Script, Source, Step, Unit};

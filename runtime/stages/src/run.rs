@@ -155,6 +155,9 @@ impl Run<'_> {
 
     /// The outputs of a compiled part.
     fn compute(self, part: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        if let Some(there) = self.state.elsewhere.as_ref().and_then(|e| e.run(part, inputs, self.state)) {
+            return there;
+        }
         let idle = self.state.idle.get(part).ok_or_else(|| broken("no such part"))?;
         let mut call = match idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             Some(call) => call,

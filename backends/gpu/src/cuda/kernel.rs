@@ -36,15 +36,18 @@ impl Kernel {
     pub fn new(device: &Arc<Device>, code: &Code) -> Result<Kernel, GpuError> {
         device.enter()?;
         let nul = |_| GpuError::Lacks("kernels with a NUL".into());
-        let (text, name) = (CString::new(code.bytes.as_slice()).map_err(nul)?, CString::new(code.entry.as_str()).map_err(nul)?);
+        // Machine code is a file that says how long it is; text ends with a NUL.
+        let machine_code = code.bytes.starts_with(b"\x7fELF");
+        let text = if machine_code { CString::default() } else { CString::new(code.bytes.as_slice()).map_err(nul)? };
+        let image: *const std::ffi::c_void = if machine_code { code.bytes.as_ptr().cast() } else { text.as_ptr().cast() };
+        let name = CString::new(code.entry.as_str()).map_err(nul)?;
         let mut said = vec![0u8; 4096];
         let mut options = [Jit::CU_JIT_ERROR_LOG_BUFFER, Jit::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
         // Numbers are passed as pointers.
         let mut values = [said.as_mut_ptr().cast(), std::ptr::without_provenance_mut(said.len() - 1)];
         let (mut module, mut function) = (std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: all pointers are valid for the call, there are as many options as values, and the log is as long as is said.
-        let loaded =
-            unsafe { sys::cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr()) };
+        let loaded = unsafe { sys::cuModuleLoadDataEx(&mut module, image, 2, options.as_mut_ptr(), values.as_mut_ptr()) };
         done("cuModuleLoadDataEx", loaded).map_err(|e| {
             let log: Vec<u8> = said.iter().copied().take_while(|&c| c != 0).collect();
             match e {

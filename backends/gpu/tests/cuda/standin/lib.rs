@@ -32,6 +32,8 @@ const NOT_INITIALIZED: u32 = 3;
 const NO_DEVICE: u32 = 100;
 const INVALID_PTX: u32 = 218;
 const NO_CONTEXT: u32 = 201;
+/// What a driver says of machine code for other devices, as all is here.
+const NO_BINARY: u32 = 209;
 
 /// A call: counted, failed if that is wanted, and refused where no context is current.
 fn call(name: &'static str, context: bool, body: impl FnOnce(&mut State) -> u32) -> u32 {
@@ -276,7 +278,11 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
 ) -> u32 {
     call("cuModuleLoadDataEx", true, |s| {
         let h = s.handle();
-        // SAFETY: PTX is a string.
+        // SAFETY: PTX is a string, and machine code begins as one.
+        if unsafe { CStr::from_ptr(image) }.to_bytes().starts_with(b"\x7fELF") {
+            return NO_BINARY;
+        }
+        // SAFETY: as above.
         let text = unsafe { CStr::from_ptr(image) }.to_string_lossy();
         match read_ptx(&text, h) {
             Ok(kernels) => {
