@@ -12,7 +12,6 @@ mod golden;
 mod graphs;
 mod hostile;
 mod precision;
-mod random;
 mod sharing;
 mod stages;
 mod state;

@@ -9,6 +9,7 @@ mod emulator;
 mod machines;
 mod networks;
 mod object;
+mod random;
 mod state;
 mod structured;
 mod support;

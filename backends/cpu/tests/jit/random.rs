@@ -1,13 +1,14 @@
 //! Random graphs through the pipeline to machine code: plans are proved, and answers are those of the interpreter.
 
-#[path = "../../passes/tests/common/mod.rs"]
+#[path = "../../../../passes/tests/common/mod.rs"]
 mod passes;
-#[path = "../../backends/cpu/tests/jit/support.rs"]
-mod support;
 
-use graphc::passes::pipeline::Unobserved;
-use graphc::passes::plan::check::check_plan;
-use graphc_cpu::EmitOptions;
+use crate::support;
+use graphc_cpu::{CpuTarget, EmitOptions};
+use graphc_passes::pass::PassCx;
+use graphc_passes::pipeline::{self, Unobserved};
+use graphc_passes::plan::check::check_plan;
+use graphc_passes::precision::Precision;
 use passes::{graphs, inputs};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -19,7 +20,8 @@ proptest! {
     #[test]
     fn compiled_code_answers_as_the_interpreter_does(steps in prop::collection::vec(any::<(u8, u8, u8, u8)>(), 1..24)) {
         let mut module = graphs::graph(&steps);
-        graphc::optimise(&mut module, graphc::Precision::F32, &mut Unobserved).unwrap();
+        let cx = PassCx { target: &CpuTarget, precision: Precision::F32 };
+        pipeline::run(&mut module, &pipeline::standard(), &cx, &mut Unobserved).unwrap();
         let plan = graphc_cpu::plan(&module, "f").unwrap();
         prop_assert_eq!(check_plan(&plan), Ok(()));
         let compiled = graphc_cpu::compile_plan(plan, 2, &EmitOptions::default()).unwrap();
@@ -28,7 +30,7 @@ proptest! {
             let want = passes::run(&module, &feeds);
             for threads in [1, 2] {
                 let got = support::run(&compiled, &feeds, &mut [], threads).unwrap();
-                passes::assert_close(&want, &got, &|| format!("n = {n}, {threads} threads\n{}", graphc::ir_text(&module, false)));
+                passes::assert_close(&want, &got, &|| format!("n = {n}, {threads} threads\n{}", graphc_ir::text::print(&module)));
             }
         }
     }
