@@ -59,14 +59,14 @@ corpus=../shared/corpus/public
 if [ -d $corpus ]; then
     "$target"/release/conformance tests/conformance/cases $corpus --backend gpu --sample 100 --passing tests/conformance/passing.txt
 fi
-for name in mlp small_cnn transformer recurrent quantised split words; do
+for name in mlp small_cnn transformer recurrent quantised split words rounds; do
     LD_LIBRARY_PATH=$standin "$graphc" check $golden/$name/saved_model $golden/$name/io_*.npz --backend gpu
 done
 # Packages: made without a device, run without MLIR.
 packages=$target/gpu-packages
 mkdir -p "$packages"
 for name in mlp small_cnn transformer recurrent words; do
-    "$graphc" compile $golden/$name/saved_model -o "$packages/$name.graphc" --device GPU:0 --gpu-targets sm_80,sm_90,spirv,spirv-basic
+    "$graphc" compile $golden/$name/saved_model -o "$packages/$name.graphc" --device GPU:0 --gpu-targets sm_80,sm_90a,spirv,spirv-basic
 done
 for precision in tf32 bf16; do
     "$graphc" compile $golden/mlp/saved_model -o "$packages/$precision.graphc" --device GPU:0 --precision $precision

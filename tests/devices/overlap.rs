@@ -4,7 +4,7 @@ use crate::graphs::*;
 use crate::support::*;
 use crate::traffic::alone;
 use crate::{callable, floats, on_gpu};
-use graphc::{DeviceName, RunOptions, Session, SessionOptions, Stage, View, Watcher};
+use graphc::{DeviceName, RunOptions, Session, SessionOptions, Stage, Tensor, View, Watcher};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -84,5 +84,27 @@ fn parts_on_two_devices_run_at_one_time() {
         assert!(ends.iter().all(|e| *e < last), "the last part began early");
         let events = trace.events.lock().unwrap();
         assert!(events.windows(2).all(|w| w[0].2 <= w[1].2), "times of events go back");
+    }
+}
+
+#[test]
+fn a_part_that_fails_ends_the_run_and_no_other() {
+    let _alone = alone();
+    let folder = Folder::new("overlap-failing");
+    let lookup = [Type("Tparams", F32), Type("Tindices", "DT_INT32"), Type("Taxis", "DT_INT64"), Int("batch_dims", 0)];
+    let graph = fork()
+        .input("ids", "DT_INT32", &[-1])
+        .int("axis", 0)
+        .node("rows", "GatherV2", &["w", "ids", "axis"], &lookup)
+        .on("/gpu:0")
+        .node("sum", "AddV2", &["meet_here_too", "rows"], &float())
+        .on("/cpu:0");
+    let session = on_gpu(&graph.write(&folder, "failing"));
+    let both = callable(&session, &["x", "ids"], &["last", "sum"]);
+    let run = |id: i32| both.run_tensors(&[floats(&[2, 16], 0.0), Tensor::from_slice(&[2], &[3, id]).unwrap()]);
+    for _ in 0..3 {
+        assert_eq!(run(15).unwrap().len(), 2);
+        let e = run(16).unwrap_err();
+        assert!(e.to_string().contains("\"rows\"") && e.status() == 3, "{e}");
     }
 }

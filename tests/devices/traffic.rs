@@ -145,3 +145,26 @@ fn what_the_cpu_reads_too_comes_down_once() {
         assert!(down.0 <= 3 && down.1 <= n * (32 + 8 + 8) * 4, "{down:?} {parts}");
     }
 }
+
+#[test]
+fn what_a_loop_hands_on_stays_on_the_device() {
+    let _alone = alone();
+    let folder = golden("rounds");
+    let session = on_gpu(&folder.join("saved_model"));
+    let callable = session.signature(None).unwrap();
+    for reference in references(&folder) {
+        let inputs = reference.inputs(&callable);
+        let input = |name: &str| &inputs[callable.inputs().iter().position(|p| p.name == name).unwrap()];
+        let (rows, rounds) = (input("x").shape()[0] as u64, input("n").to_ints().unwrap()[0] as u64);
+        let run = || {
+            let got = callable.run_tensors(&inputs).unwrap();
+            let wrong = reference.differences(&callable, &got, 1e-4, "round by round");
+            assert!(wrong.is_empty(), "{wrong:?}");
+        };
+        run();
+        let [up, down] = moved(&session, GPU, run);
+        // The state goes up and comes down once; in each round move some numbers.
+        let (state, numbers) = (rows * 16 * 4, 32 * (rounds + 1));
+        assert!(up.1 <= 2 * state + numbers && down.1 <= state + numbers, "{rounds} rounds of {state} bytes: {up:?} {down:?}");
+    }
+}

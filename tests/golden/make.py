@@ -223,6 +223,31 @@ def split(name):
     answer(name, [{"x": rng.normal(size=(n, 16)).astype("f")} for n in (1, 5)])
 
 
+def rounds(name):
+    """A loop with strings in its rounds, which run node by node around products on a GPU."""
+    rng = generator(name)
+    folder = os.path.join(HERE, name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+    class Rounds(tf.Module):
+        def __init__(self):
+            self.w = tf.Variable(rng.normal(size=(16, 16)).astype("f") * 0.3)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 16], tf.float32, "x"), tf.TensorSpec([], tf.int32, "n")])
+        def serve(self, x, n):
+            def body(k, h):
+                text = tf.strings.as_string(k)
+                h = tf.tanh(h @ self.w) + tf.strings.to_number(text) * 0.1
+                return k + 1, tf.cond(tf.strings.length(text) > 1, lambda: h * 2.0, lambda: h @ self.w + 0.5)
+
+            return {"h": tf.while_loop(lambda k, h: k < n, body, (tf.constant(0), x))[1]}
+
+    module = Rounds()
+    tf.saved_model.save(module, os.path.join(folder, "saved_model"), signatures={"serving_default": module.serve})
+    os.remove(os.path.join(folder, "saved_model", "fingerprint.pb"))
+    answer(name, [{"x": rng.normal(size=(b, 16)).astype("f"), "n": np.array(n, "i4")} for b, n in ((2, 0), (3, 4), (5, 12))])
+
+
 def pair(name):
     """Layers on two GPUs and the CPU: each GPU reads what the other has computed."""
     rng = generator(name)
@@ -259,7 +284,7 @@ def basic_pitch(name):
 
 
 if __name__ == "__main__":
-    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent", "quantised", "words", "split", "pair"]:
+    for n in sys.argv[1:] or ["mlp", "small_cnn", "transformer", "recurrent", "quantised", "words", "split", "pair", "rounds"]:
         keras.utils.clear_session()
         keras.utils.set_random_seed(zlib.crc32(n.encode()) % 2**31)
         globals()[n](n)

@@ -48,7 +48,8 @@ impl Graph {
         self
     }
 
-    /// Asks for a device for the last node.
+    /// Asks for a device for the last node. (Not all tests that share this file do.)
+    #[allow(dead_code)]
     pub fn on(mut self, device: &str) -> Graph {
         let end = self.0.trim_end().trim_end_matches('}').len();
         self.0.truncate(end);
