@@ -158,13 +158,13 @@ unsafe fn multiply(ctx: &Ctx, g: &GemmArgs, factors: Factors) -> i32 {
     if !crate::pack::PANEL_WIDTHS.contains(&nr) {
         return Status::InvalidShape as i32;
     }
-    if m == 0 || n == 0 {
-        return Status::Ok as i32;
-    }
     let (lda, ldc, ldr, batch) = (or(lda, k), or(ldc, n), or(ldr, n), or(batch, 1));
     let g = &by_longer(g, [lda, ldc, ldr, m, batch]);
     let [m, batch, lda, ldc] = [g.m, g.batch, g.lda, g.ldc].map(|v| v as usize);
     let Some(epilogue) = epilogue_of!(g, g.ldr as usize, factors.numbers) else { return Status::InvalidShape as i32 };
+    if m == 0 || n == 0 {
+        return Status::Ok as i32;
+    }
     let shift = |p: *const f32, s: Stored, by: i64| if p.is_null() { p } else { s.at(p, by as usize) };
     // SAFETY: by the contract.
     unsafe {
