@@ -78,7 +78,7 @@ pub enum Fed<'a> {
     Cpu(graphc::linked::Fed<'a>, &'a [Port]),
     #[cfg(feature = "gpu-driver")]
     Gpu {
-        function: &'a graphc_runtime::DeviceFunction,
+        function: &'a graphc::aot::OnDevice,
         feeds: &'a [View<'a>],
         outputs: Vec<Tensor>,
     },
@@ -89,7 +89,7 @@ impl Fed<'_> {
         match self {
             Fed::Cpu(fed, _) => fed.run()?,
             #[cfg(feature = "gpu-driver")]
-            Fed::Gpu { function, feeds, outputs } => *outputs = function.run(feeds, &mut graphc::RunOptions::default())?,
+            Fed::Gpu { function, feeds, outputs } => *outputs = function.run(0, feeds)?,
         }
         Ok(())
     }
