@@ -66,7 +66,7 @@ impl Function {
     /// The function with its inputs, to be run many times: on the CPU in the same memory.
     pub fn fed<'a>(&'a self, feeds: &'a [View<'a>]) -> Result<Fed<'a>, Failure> {
         Ok(match &self.place {
-            Place::Cpu(instance, at) => Fed::Cpu(graphc::linked::Fed::new(instance, *at, feeds)?, &self.outputs),
+            Place::Cpu(instance, at) => Fed::Cpu(Box::new(graphc::linked::Fed::new(instance, *at, feeds)?), &self.outputs),
             #[cfg(feature = "gpu-driver")]
             Place::Gpu(function) => Fed::Gpu { function, feeds, outputs: Vec::new() },
         })
@@ -75,7 +75,7 @@ impl Function {
 
 /// A function of a package with its inputs.
 pub enum Fed<'a> {
-    Cpu(graphc::linked::Fed<'a>, &'a [Port]),
+    Cpu(Box<graphc::linked::Fed<'a>>, &'a [Port]),
     #[cfg(feature = "gpu-driver")]
     Gpu {
         function: &'a graphc::aot::OnDevice,

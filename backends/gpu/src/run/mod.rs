@@ -98,7 +98,7 @@ pub enum Argument<'a, D: Driver> {
     Tensor(Span<'a, D>, Tensor),
 }
 
-/// A tensor of f32 in a buffer as [`TensorMap`](crate::code::TensorMap) says, with its sizes.
+/// A tensor of f32 in a buffer as [`TensorMap`] says, with its sizes.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// Its first element.
