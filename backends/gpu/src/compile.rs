@@ -10,6 +10,7 @@ use crate::program::{Launch, Program};
 use crate::split::divided;
 use crate::target::{Factors, Flavour};
 use graphc_cpu::{CompileError, Unsupported};
+use graphc_ir::Elem;
 use graphc_passes::plan::{Plan, Step, StepKind};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,9 +72,12 @@ pub fn compile(
         match result.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(Ok(code)) => kernels.push(code),
             Some(Err(Refusal::Unsupported(why))) => unsupported.push(refused(step, why)),
-            Some(Err(Refusal::Codegen(why))) => {
-                return Err(CompileError::Codegen(format!("kernel {} of node {:?}: {why}", order.key, step.loc.name())));
-            }
+            Some(Err(Refusal::Codegen(why))) => match absent(&plan, step, flavour) {
+                Some(elem) => unsupported.push(refused(step, format!("{elem} on devices that lack such numbers"))),
+                None => {
+                    return Err(CompileError::Codegen(format!("kernel {} of node {:?}: {why}", order.key, step.loc.name())));
+                }
+            },
             None => return Err(CompileError::Codegen("a kernel was not made".into())),
         }
     }
@@ -109,6 +113,18 @@ fn orders(plan: &Plan, flavour: Flavour, factors: Factors) -> Result<(Vec<Order>
         launches.push(Some(Launch { kernel, buffers, params, groups }));
     }
     if unsupported.is_empty() { Ok((orders, launches)) } else { Err(CompileError::Unsupported(unsupported)) }
+}
+
+/// A type of numbers that a step reads or writes and devices of a flavour may lack.
+fn absent(plan: &Plan, step: &Step, flavour: Flavour) -> Option<Elem> {
+    let Flavour::Spirv(has) = flavour else { return None };
+    let lacks = |e: &Elem| match (e.is_int(), e.size()) {
+        (true, 1) => !has.int8,
+        (true, 2) => !has.int16,
+        (true, 8) => !has.int64,
+        _ => *e == Elem::F64 && !has.float64,
+    };
+    step.reads.iter().chain(&step.writes).map(|&b| plan.buffer(b).ty.elem).find(lacks)
 }
 
 fn refused(step: &Step, why: String) -> Unsupported {
