@@ -125,12 +125,13 @@ impl DeviceCode {
         f.load(on, store)
     }
 
-    /// As [`DeviceCode::function`], all parts of functions in stages that have code, by their numbers.
+    /// As [`DeviceCode::function`], all parts of functions in stages that have code for the device, by their numbers.
     ///
     /// # Errors
     /// As there.
     pub fn parts(&self, on: &Place, store: &dyn VariableStore) -> Result<Vec<(usize, DeviceFunction)>, Error> {
-        self.parts.iter().map(|(k, f)| Ok((*k, f.load(on, store)?))).collect()
+        let here = self.parts.iter().filter(|(_, f)| f.variants.iter().all(|v| !v.fitting(&on.device).is_empty()));
+        here.map(|(k, f)| Ok((*k, f.load(on, store)?))).collect()
     }
 }
 
@@ -176,9 +177,14 @@ impl Compiled {
 }
 
 impl Variant {
+    /// What a device runs of its code, the best first.
+    fn fitting(&self, device: &Device) -> Vec<&Compiled> {
+        in_order(&self.code, |c| c.made_for.parse().ok(), device.flavour())
+    }
+
     fn load(&self, on: &Place, store: &dyn VariableStore) -> Result<Loaded, Error> {
         let device = &on.device;
-        let fitting = in_order(&self.code, |c| c.made_for.parse().ok(), device.flavour());
+        let fitting = self.fitting(device);
         let last = fitting.len().saturating_sub(1);
         let mut loaded = None;
         for (k, code) in fitting.into_iter().enumerate() {
@@ -253,12 +259,13 @@ mod make {
                 return Ok(());
             }
             let ahead = Ahead::of_all(examples, &mut |feeds| callable.ahead_on_gpu(feeds))?;
-            let made = self.made(name, (callable.inputs(), callable.outputs()), ahead, wanted)?;
+            let made = self.made(name, (callable.inputs(), callable.outputs()), ahead, wanted, false)?;
             self.functions.push(made);
             Ok(())
         }
 
-        /// Adds the parts of functions that run in stages; those stay on the CPU that have no kernel for something, or nothing to do.
+        /// Adds the parts of functions that run in stages, for the kinds of devices that have kernels for all of a part; a part for which
+        /// none has, or that has nothing to do, stays on the CPU.
         ///
         /// # Errors
         /// As [`DeviceCode::add`].
@@ -268,7 +275,7 @@ mod make {
                 if ahead.iter().all(|a| a.plan.steps.is_empty()) {
                     continue;
                 }
-                match self.made(&part.name, (&part.inputs, &part.outputs), ahead, wanted) {
+                match self.made(&part.name, (&part.inputs, &part.outputs), ahead, wanted, true) {
                     Ok(made) => self.parts.push((k, made)),
                     Err(Error::NoKernel { .. }) => {}
                     Err(e) => return Err(e),
@@ -277,13 +284,21 @@ mod make {
             Ok(())
         }
 
-        fn made(&mut self, name: &str, ports: (&[Port], &[Port]), ahead: Vec<Ahead>, wanted: &Wanted) -> Result<Function, Error> {
+        /// A function or part; `partly`: kinds of devices without a kernel for something are left out, unless all are.
+        fn made(
+            &mut self,
+            name: &str,
+            ports: (&[Port], &[Port]),
+            ahead: Vec<Ahead>,
+            wanted: &Wanted,
+            partly: bool,
+        ) -> Result<Function, Error> {
             let [inputs, outputs] = [ports.0, ports.1].map(|p| p.iter().map(stored).collect::<Vec<StoredPort>>());
-            let variants = ahead.into_iter().map(|a| self.variant(a, inputs.len(), wanted)).collect::<Result<_, _>>()?;
+            let variants = ahead.into_iter().map(|a| self.variant(a, inputs.len(), wanted, partly)).collect::<Result<_, _>>()?;
             Ok(Function { name: name.to_owned(), inputs, outputs, variants })
         }
 
-        fn variant(&mut self, a: Ahead, inputs: usize, wanted: &Wanted) -> Result<Variant, Error> {
+        fn variant(&mut self, a: Ahead, inputs: usize, wanted: &Wanted, partly: bool) -> Result<Variant, Error> {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
             let failed = |e: CompileError| match &e {
                 CompileError::Unsupported(all) => {
@@ -292,9 +307,15 @@ mod make {
                 }
                 e => Error::Compile(e.to_string()),
             };
-            let mut code = Vec::new();
+            let (mut code, mut lacking) = (Vec::new(), None);
             for &kind in &wanted.kinds {
-                let made = graphc_gpu::compile(a.plan.clone(), kind.flavour, wanted.factors, threads, None).map_err(failed)?;
+                let made = match graphc_gpu::compile(a.plan.clone(), kind.flavour, wanted.factors, threads, None) {
+                    Err(e @ CompileError::Unsupported(_)) if partly => {
+                        lacking = Some(e);
+                        continue;
+                    }
+                    made => made.map_err(failed)?,
+                };
                 let program = Stored::of(&made).ok_or_else(|| Error::Compile("a step without a kernel".into()))?;
                 let mut kernels: Vec<Code> = made.kernels.iter().map(|k| (**k).clone()).collect();
                 if kind.cubin {
@@ -303,6 +324,9 @@ mod make {
                     kernels = ptxas::assembled(ptxas, &kernels, kind.flavour, threads)?;
                 }
                 code.push(Compiled { made_for: kind.to_string(), program, kernels });
+            }
+            if let Some(e) = lacking.filter(|_| code.is_empty()) {
+                return Err(failed(e));
             }
             let layout = Weights::of(&a.plan);
             let mut bytes = vec![0; layout.allocated()];
